@@ -1,0 +1,7 @@
+.PHONY: setup test
+
+setup:
+	@scripts/setup.sh
+
+test: setup
+	cargo test --locked

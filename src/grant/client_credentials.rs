@@ -1,0 +1,31 @@
+//! Client credentials with a run-as subject (RFC 6749 §4.4).
+use super::{Grant, Redeemed, TokenRequest};
+use crate::provider::{
+    Cx,
+    error::{Code, OAuthError},
+};
+
+/// The flow.
+pub struct ClientCredentials;
+
+#[async_trait::async_trait]
+impl Grant for ClientCredentials {
+    fn grant_type(&self) -> &'static str {
+        "client_credentials"
+    }
+
+    async fn redeem(&self, request: &TokenRequest<'_>, cx: &Cx) -> Result<Redeemed, OAuthError> {
+        let client = match request.client {
+            Some(client) if request.proven => client,
+            _ => return Err(OAuthError::new(Code::InvalidClient, "client authentication failed")),
+        };
+        let subject = client
+            .run_as
+            .clone()
+            .ok_or_else(|| OAuthError::new(Code::InvalidGrant, "no client credentials user enabled"))?;
+        if cx.policy.users.get(&subject).is_some_and(|user| !user.active) {
+            return Err(OAuthError::new(Code::InvalidGrant, "no client credentials user enabled").detail("inactive"));
+        }
+        Ok(Redeemed { client: client.clone(), subject, scopes: client.scopes.clone(), changes: Vec::new() })
+    }
+}

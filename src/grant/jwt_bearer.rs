@@ -1,0 +1,50 @@
+//! JWT bearer: an assertion of the app itself, for a user who approved it (RFC 7523 §2.1).
+use super::{Grant, Redeemed, TokenRequest, approved};
+use crate::{
+    provider::{
+        Cx,
+        error::{Code, OAuthError},
+        params::Params,
+    },
+    token::assertion::{self, Refusal},
+};
+
+/// The flow.
+pub struct JwtBearer;
+
+#[async_trait::async_trait]
+impl Grant for JwtBearer {
+    fn grant_type(&self) -> &'static str {
+        "urn:ietf:params:oauth:grant-type:jwt-bearer"
+    }
+
+    fn names_client(&self, params: &Params) -> Option<String> {
+        assertion::unverified_issuer(params.get("assertion")?)
+    }
+
+    async fn redeem(&self, request: &TokenRequest<'_>, cx: &Cx) -> Result<Redeemed, OAuthError> {
+        let jws = request.params.require("assertion", "assertion is missing")?;
+        let refused = |why: Refusal| {
+            let public = match why {
+                Refusal::Audience => "audience is invalid",
+                Refusal::Expired => "the assertion has expired",
+                Refusal::TooLong | Refusal::NotYet => "the assertion's times are not acceptable",
+                Refusal::Malformed | Refusal::Critical | Refusal::Type | Refusal::Signature | Refusal::Issuer => {
+                    "the assertion is invalid"
+                }
+            };
+            OAuthError::new(Code::InvalidGrant, public).detail(why)
+        };
+        let client = request.client.ok_or_else(|| refused(Refusal::Issuer))?;
+        let verified =
+            assertion::verify(jws, &client.id, &client.keys, &cx.audiences(), client.assertion_lifetime, cx.now)
+                .map_err(refused)?;
+        approved(client, &verified.subject, cx).await?;
+        Ok(Redeemed {
+            client: client.clone(),
+            subject: verified.subject.into(),
+            scopes: client.scopes.clone(),
+            changes: vec![verified.once],
+        })
+    }
+}

@@ -1,0 +1,23 @@
+//! The immutable snapshot that one request sees from its first line to its last.
+pub mod route;
+
+use crate::model::{Client, User};
+use std::{collections::HashMap, sync::Arc};
+
+/// Everything that a reload may change.
+#[derive(Debug, Default)]
+pub struct Policy {
+    /// The issuer identifier: an https URL without trailing slash (RFC 8414 §2).
+    pub issuer: Arc<str>,
+    /// Connected apps by `client_id`.
+    pub clients: HashMap<Arc<str>, Arc<Client>>,
+    /// Local users by name.
+    pub users: HashMap<Arc<str>, Arc<User>>,
+    /// What the gate proxies.
+    pub routes: route::Table,
+    /// Digest of what it was built from: equal digests, equal policies.
+    pub revision: String,
+}
+
+/// The snapshot in force; replaced whole.
+pub type SharedPolicy = Arc<arc_swap::ArcSwap<Policy>>;

@@ -1,0 +1,233 @@
+//! Routes: which request goes where, and what it must carry.
+use crate::model::ScopeSet;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+/// How a route's path is matched, most specific first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathRule {
+    /// Exactly this path.
+    Exact(String),
+    /// Segments, `None` standing for any one (`/orders/{id}`).
+    Pattern(Vec<Option<String>>),
+    /// This path and everything beneath it, at a segment's border.
+    Prefix(String),
+}
+
+/// What a request must carry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Requirement {
+    /// Open without a token.
+    pub public: bool,
+    /// Every one of these scopes.
+    pub all: ScopeSet,
+    /// At least one of these scopes, where any is named.
+    pub any: ScopeSet,
+    /// Only these clients, where any is named.
+    pub clients: BTreeSet<String>,
+}
+
+/// What becomes of the caller's token on its way to the upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenRelay {
+    /// Removed.
+    #[default]
+    Strip,
+    /// Passed as it came.
+    Pass,
+    /// Replaced by a short-lived JWT of ours for that upstream.
+    Replace,
+}
+
+/// The shape of a denial's body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorStyle {
+    /// RFC 6750 with a JSON object.
+    #[default]
+    Oauth,
+    /// The array that Salesforce's clients read.
+    Salesforce,
+}
+
+/// Names of the identity headers set for an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityHeaders {
+    /// The subject.
+    pub user: String,
+    /// The client.
+    pub client: String,
+    /// The granted scopes, space-delimited.
+    pub scopes: String,
+}
+
+/// Where requests go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// `host:port`, taken in turn.
+    pub addresses: Vec<String>,
+    /// Verified TLS with this server name; plain HTTP without.
+    pub tls_name: Option<String>,
+    /// PEM of the CA to trust in place of the system's.
+    pub ca_pem: Option<String>,
+    /// Time to connect.
+    pub connect_timeout: Duration,
+    /// Time between two reads.
+    pub read_timeout: Duration,
+}
+
+/// One route.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// The name in logs and metrics.
+    pub name: Arc<str>,
+    /// Lower-case host, or any.
+    pub host: Option<String>,
+    /// The path rule.
+    pub path: PathRule,
+    /// Upper-case methods; empty means all.
+    pub methods: BTreeSet<String>,
+    /// Requirement for methods that `per_method` does not name.
+    pub requirement: Requirement,
+    /// Requirements of single methods.
+    pub per_method: Vec<(String, Requirement)>,
+    /// The expected audience of tokens; the protected resource (RFC 9728).
+    pub resource: Arc<str>,
+    /// Where it goes.
+    pub upstream: Upstream,
+    /// What becomes of the token.
+    pub relay: TokenRelay,
+    /// Shape of denials.
+    pub errors: ErrorStyle,
+    /// Identity headers.
+    pub headers: IdentityHeaders,
+    /// Position for upstream addresses taken in turn.
+    pub turn: Arc<std::sync::atomic::AtomicUsize>,
+}
+
+/// What the table says of a request.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// The most specific route.
+    Route(Arc<Route>),
+    /// A path is known, but not with this method.
+    MethodNotAllowed,
+    /// No route: 404.
+    NotFound,
+}
+
+/// Routes in order of specificity.
+#[derive(Debug, Default)]
+pub struct Table(Vec<Arc<Route>>);
+
+impl Table {
+    /// Orders `routes`: a named host before any, exact before pattern before prefix, longer before shorter.
+    pub fn build(mut routes: Vec<Arc<Route>>) -> Self {
+        routes.sort_by_key(|r| std::cmp::Reverse(rank(r)));
+        Self(routes)
+    }
+
+    /// The most specific route for a canonical path.
+    pub fn find(&self, host: &str, path: &str, method: &str) -> Found {
+        let mut known = false;
+        for route in &self.0 {
+            if route.host.as_deref().is_some_and(|h| h != host) || !route.path.matches(path) {
+                continue;
+            }
+            if route.methods.is_empty() || route.methods.contains(method) {
+                return Found::Route(route.clone());
+            }
+            known = true;
+        }
+        if known { Found::MethodNotAllowed } else { Found::NotFound }
+    }
+
+    /// The routes, most specific first.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.0.iter()
+    }
+
+    /// Names of routes that can never match: an earlier one takes all they could.
+    pub fn unreachable(&self) -> Vec<String> {
+        let covers = |a: &Route, b: &Route| {
+            a.host == b.host
+                && a.path == b.path
+                && (a.methods.is_empty() || (!b.methods.is_empty() && a.methods.is_superset(&b.methods)))
+        };
+        let shadowed = |i: usize, r: &Arc<Route>| self.0[..i].iter().any(|earlier| covers(earlier, r));
+        self.0.iter().enumerate().filter(|(i, r)| shadowed(*i, r)).map(|(_, r)| r.name.to_string()).collect()
+    }
+}
+
+impl Route {
+    /// The requirement for `method`.
+    pub fn requirement(&self, method: &str) -> &Requirement {
+        self.per_method.iter().find(|(m, _)| m == method).map_or(&self.requirement, |(_, r)| r)
+    }
+}
+
+impl PathRule {
+    /// Reads `/a` (exact), `/a/{id}` (pattern) or `/a/*` (prefix).
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        if !text.starts_with('/') {
+            return Err("a path begins with /");
+        }
+        if let Some(prefix) = text.strip_suffix("/*") {
+            return if prefix.contains(['*', '{']) {
+                Err("a prefix takes no pattern")
+            } else {
+                Ok(Self::Prefix(prefix.to_owned()))
+            };
+        }
+        if text.contains('*') {
+            return Err("* stands only at the end, as /*");
+        }
+        if !text.contains(['{', '}']) {
+            return Ok(Self::Exact(text.to_owned()));
+        }
+        let segment = |s: &str| match (s.strip_prefix('{').and_then(|s| s.strip_suffix('}')), s.contains(['{', '}'])) {
+            (Some(name), _) if !name.is_empty() => Ok(None),
+            (None, false) => Ok(Some(s.to_owned())),
+            _ => Err("{name} must be a whole segment"),
+        };
+        text[1..].split('/').map(segment).collect::<Result<_, _>>().map(Self::Pattern)
+    }
+
+    /// Whether the canonical `path` is covered.
+    pub fn matches(&self, path: &str) -> bool {
+        match self {
+            Self::Exact(exact) => exact == path,
+            Self::Prefix(prefix) => {
+                path.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            }
+            Self::Pattern(segments) => {
+                let mut given = path[1..].split('/');
+                segments.iter().all(|s| given.next().is_some_and(|g| s.as_deref().map_or(!g.is_empty(), |s| s == g)))
+                    && given.next().is_none()
+            }
+        }
+    }
+}
+
+fn rank(route: &Route) -> (bool, u8, usize, bool) {
+    let (kind, length) = match &route.path {
+        PathRule::Exact(p) => (2, p.len()),
+        PathRule::Pattern(s) => (1, s.iter().flatten().map(|s| s.len() + 100).sum()),
+        PathRule::Prefix(p) => (0, p.len()),
+    };
+    (route.host.is_some(), kind, length, !route.methods.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_match_at_segment_borders() {
+        let rule = |text| PathRule::parse(text).expect("a rule");
+        assert!(rule("/a/*").matches("/a") && rule("/a/*").matches("/a/b") && !rule("/a/*").matches("/ab"));
+        assert!(rule("/a/{id}/c").matches("/a/7/c") && !rule("/a/{id}/c").matches("/a//c"));
+        assert!(!rule("/a/{id}").matches("/a/7/8"));
+        assert!(PathRule::parse("/a*").is_err() && PathRule::parse("/a/x{y}").is_err());
+    }
+}

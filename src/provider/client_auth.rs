@@ -1,0 +1,121 @@
+//! Client authentication (RFC 6749 §2.3, RFC 7523 §2.2).
+use super::{
+    Cx,
+    error::{Code, OAuthError},
+    params::Params,
+};
+use crate::{
+    model::{AuthMethod, Client},
+    store::Change,
+    token::assertion,
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http::{HeaderMap, header::AUTHORIZATION};
+use std::sync::Arc;
+
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// Who calls, and what must be written if the request goes through.
+pub struct Authenticated {
+    /// The client.
+    pub client: Arc<Client>,
+    /// Whether it proved who it is.
+    pub proven: bool,
+    /// Single use of its assertion.
+    pub once: Option<Change>,
+}
+
+enum Presented {
+    Secret { id: String, secret: String },
+    Assertion { id: String, jws: String },
+    Name(String),
+}
+
+/// One method per request (S17); the answer to a wrong secret and to an unknown client is the same.
+pub fn authenticate(headers: &HeaderMap, params: &Params, cx: &Cx) -> Result<Option<Authenticated>, OAuthError> {
+    let Some(presented) = presented(headers, params)? else { return Ok(None) };
+    let id = match &presented {
+        Presented::Secret { id, .. } | Presented::Assertion { id, .. } | Presented::Name(id) => id,
+    };
+    let client = cx.policy.clients.get(id.as_str()).ok_or_else(|| refused("unknown client"))?.clone();
+    let wrong = |what| Err(refused(what));
+    let (proven, once) = match (&presented, client.auth_method) {
+        (Presented::Secret { secret, .. }, AuthMethod::ClientSecret) => {
+            // Every digest is compared, whichever matches.
+            let matches = client.secrets.iter().fold(false, |seen, d| d.matches(secret.as_bytes()) | seen);
+            if !matches {
+                return wrong("wrong secret");
+            }
+            (true, None)
+        }
+        (Presented::Assertion { jws, .. }, AuthMethod::PrivateKeyJwt) => {
+            let verified =
+                assertion::verify(jws, &client.id, &client.keys, &cx.audiences(), client.assertion_lifetime, cx.now)
+                    .map_err(|why| refused(&format!("client assertion: {why}")))?;
+            if verified.subject != *client.id {
+                return wrong("client assertion: sub is not the client");
+            }
+            (true, Some(verified.once))
+        }
+        (Presented::Name(_), _) => (false, None),
+        _ => return wrong("method not registered for this client"),
+    };
+    Ok(Some(Authenticated { client, proven, once }))
+}
+
+fn presented(headers: &HeaderMap, params: &Params) -> Result<Option<Presented>, OAuthError> {
+    let basic = basic(headers)?;
+    let name = params.get("client_id");
+    let secret = params.get("client_secret");
+    let jws = params.get("client_assertion");
+    if usize::from(basic.is_some()) + usize::from(secret.is_some()) + usize::from(jws.is_some()) > 1 {
+        return Err(OAuthError::new(Code::InvalidRequest, "more than one client authentication method"));
+    }
+    if let Some((id, secret)) = basic {
+        if name.is_some_and(|n| n != id) {
+            return Err(OAuthError::new(Code::InvalidRequest, "client_id differs from the authenticated client"));
+        }
+        return Ok(Some(Presented::Secret { id, secret }));
+    }
+    if let Some(jws) = jws {
+        if params.get("client_assertion_type") != Some(ASSERTION_TYPE) {
+            return Err(OAuthError::new(Code::InvalidRequest, "unknown client_assertion_type"));
+        }
+        let id = assertion::unverified_issuer(jws).ok_or_else(|| refused("client assertion: malformed"))?;
+        if name.is_some_and(|n| n != id) {
+            return Err(OAuthError::new(Code::InvalidRequest, "client_id differs from the authenticated client"));
+        }
+        return Ok(Some(Presented::Assertion { id, jws: jws.to_owned() }));
+    }
+    Ok(match (name, secret) {
+        (Some(id), Some(secret)) => Some(Presented::Secret { id: id.to_owned(), secret: secret.to_owned() }),
+        (None, Some(_)) => return Err(OAuthError::new(Code::InvalidRequest, "client_id is missing")),
+        (Some(id), None) => Some(Presented::Name(id.to_owned())),
+        (None, None) => None,
+    })
+}
+
+fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, OAuthError> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let malformed = || OAuthError::new(Code::InvalidRequest, "malformed Authorization header");
+    if values.next().is_some() {
+        return Err(malformed());
+    }
+    let (scheme, rest) = value.to_str().ok().and_then(|v| v.split_once(' ')).ok_or_else(malformed)?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return Err(malformed());
+    }
+    let text = STANDARD.decode(rest.trim()).ok().and_then(|b| String::from_utf8(b).ok()).ok_or_else(malformed)?;
+    let (id, secret) = text.split_once(':').ok_or_else(malformed)?;
+    // Both parts are form-encoded (RFC 6749 §2.3.1).
+    let decode = |part: &str| {
+        let spaced = part.replace('+', " ");
+        percent_encoding::percent_decode_str(&spaced).decode_utf8().map(|s| s.into_owned()).map_err(|_| malformed())
+    };
+    Ok(Some((decode(id)?, decode(secret)?)))
+}
+
+fn refused(detail: &str) -> OAuthError {
+    OAuthError::new(Code::InvalidClient, "client authentication failed").detail(detail)
+}

@@ -1,0 +1,63 @@
+//! The only place that draws random bytes; digests and constant-time comparison beside it.
+use aws_lc_rs::{digest, rand};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use subtle::ConstantTimeEq;
+
+/// A SHA-256 digest: all that is ever kept of a secret.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest(pub [u8; 32]);
+
+impl std::fmt::Debug for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Digest(…)")
+    }
+}
+
+impl Digest {
+    /// The SHA-256 of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut out = [0; 32];
+        out.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+        Self(out)
+    }
+
+    /// Reads the form `sha256:<64 hex digits>` that configuration files carry.
+    pub fn parse(text: &str) -> Option<Self> {
+        let hex = text.strip_prefix("sha256:")?.as_bytes();
+        let mut out = [0; 32];
+        if hex.len() != 64 {
+            return None;
+        }
+        for (byte, pair) in out.iter_mut().zip(hex.chunks_exact(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        }
+        Some(Self(out))
+    }
+
+    /// Lower-case hexadecimal.
+    pub fn hex(&self) -> String {
+        self.0.iter().map(|b| format!("{b:02x}")).collect()
+    }
+
+    /// Whether `secret` has this digest, in constant time.
+    pub fn matches(&self, secret: &[u8]) -> bool {
+        Self::of(secret).0.ct_eq(&self.0).into()
+    }
+}
+
+/// `N` bytes from the operating system's generator.
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut out = [0; N];
+    rand::fill(&mut out).expect("the operating system's random generator answers");
+    out
+}
+
+/// A fresh secret of 256 bits, base64url.
+pub fn random_token() -> String {
+    URL_SAFE_NO_PAD.encode(random::<32>())
+}
+
+/// A fresh identifier of 128 bits, base64url.
+pub fn random_id() -> String {
+    URL_SAFE_NO_PAD.encode(random::<16>())
+}

@@ -1,0 +1,83 @@
+//! What must outlive the process: versioned records, committed atomically.
+pub mod memory;
+
+use crate::clock::Timestamp;
+
+/// One record. The body is opaque to the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Unique key, `kind/identifier`.
+    pub key: String,
+    /// Starts at 1 and grows by 1 with every write.
+    pub version: u64,
+    /// What the record may be found by, such as `client/billing`.
+    pub index: Option<String>,
+    /// After this instant the record may be purged and is never returned.
+    pub expires: Option<Timestamp>,
+    /// The serialised value.
+    pub body: Vec<u8>,
+}
+
+/// What must hold for a change to be accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// No live record has this key.
+    Absent,
+    /// The record has exactly this version.
+    Version(u64),
+    /// Nothing is asked.
+    Any,
+}
+
+/// One change of a commit.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Writes a record; its `version` field is ignored and set by the store.
+    Put(Record, Expect),
+    /// Removes a record.
+    Delete(String, Expect),
+}
+
+/// All changes of one request: every one is made, or none.
+#[derive(Clone, Debug, Default)]
+pub struct Changes(pub Vec<Change>);
+
+/// Why the store did not do what was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// An expectation did not hold; nothing was written.
+    #[error("conflict on {0}")]
+    Conflict(String),
+    /// The store cannot answer now; callers answer 503.
+    #[error("store unavailable: {0}")]
+    Unavailable(String),
+    /// A record or the file itself is damaged.
+    #[error("store corrupt: {0}")]
+    Corrupt(String),
+}
+
+/// One entry of the change feed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeedEntry {
+    /// Grows with every change, without reuse.
+    pub sequence: u64,
+    /// The key that changed.
+    pub key: String,
+}
+
+/// The storage seam. Conformance suite: `tests/door/store.rs`.
+#[async_trait::async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// The live record under `key` at `now`.
+    async fn get(&self, key: &str, now: Timestamp) -> Result<Option<Record>, StoreError>;
+    /// All live records with this index value, ordered by key.
+    async fn find(&self, index: &str, now: Timestamp) -> Result<Vec<Record>, StoreError>;
+    /// All live records whose key starts with `prefix`, ordered by key.
+    async fn scan(&self, prefix: &str, now: Timestamp) -> Result<Vec<Record>, StoreError>;
+    /// Makes all changes atomically and durably, or none.
+    async fn commit(&self, changes: Changes, now: Timestamp) -> Result<(), StoreError>;
+    /// Removes up to `limit` records that expired before `before`; returns how many.
+    async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError>;
+    /// Changes after `sequence`, oldest first, at most `limit`.
+    async fn feed(&self, sequence: u64, limit: usize) -> Result<Vec<FeedEntry>, StoreError>;
+}

@@ -1,0 +1,146 @@
+//! Signed assertions of clients: as a grant and as client authentication (RFC 7523 §3).
+use super::signature_only;
+use crate::{
+    clock::Timestamp,
+    model::client::VerificationKey,
+    secret::Digest,
+    store::{Change, Expect, Record},
+};
+use serde::Deserialize;
+
+/// Accepted difference of clocks, seconds (S35: 10 s ahead must pass, over 60 s must not).
+pub const LEEWAY: i64 = 30;
+
+/// `aud` may be one string or several (RFC 7519 §4.1.3).
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Several(Vec<String>),
+}
+
+#[derive(Debug, Deserialize)]
+struct Raw {
+    iss: String,
+    sub: String,
+    aud: Audience,
+    exp: i64,
+    nbf: Option<i64>,
+    iat: Option<i64>,
+    jti: Option<String>,
+}
+
+/// An assertion whose signature and claims hold.
+#[derive(Debug)]
+pub struct Assertion {
+    /// `sub`.
+    pub subject: String,
+    /// Writes that make it usable once (S37); part of the request's one commit.
+    pub once: Change,
+}
+
+/// Why an assertion is refused: for the log, never for the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Not a JWS of JSON claims.
+    #[error("malformed")]
+    Malformed,
+    /// `crit` names what is not understood (RFC 7515 §4.1.11).
+    #[error("unknown crit")]
+    Critical,
+    /// `typ` says it is another kind of token (RFC 8725 §3.11).
+    #[error("wrong typ")]
+    Type,
+    /// No registered key verifies it.
+    #[error("signature")]
+    Signature,
+    /// `iss` is not the client.
+    #[error("issuer")]
+    Issuer,
+    /// `aud` is not ours.
+    #[error("audience")]
+    Audience,
+    /// `exp` has passed.
+    #[error("expired")]
+    Expired,
+    /// `exp` is further ahead than the app's policy allows.
+    #[error("exp too far ahead")]
+    TooLong,
+    /// `nbf` or `iat` lies ahead.
+    #[error("not yet valid")]
+    NotYet,
+}
+
+/// The issuer named by an assertion, unverified: good for looking up keys, nothing else.
+pub fn unverified_issuer(jws: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Issuer {
+        iss: String,
+    }
+    jsonwebtoken::dangerous::insecure_decode_claims::<Issuer>(jws).ok().map(|i| i.iss)
+}
+
+/// Verifies `jws` as an assertion of `client` against its registered keys only; `jku`, `x5u` and
+/// `jwk` in its header are ignored (S33). `longest` bounds `exp`, seconds ahead.
+pub fn verify(
+    jws: &str,
+    client: &str,
+    keys: &[VerificationKey],
+    audiences: &[String],
+    longest: i64,
+    now: Timestamp,
+) -> Result<Assertion, Refusal> {
+    let header = jsonwebtoken::decode_header(jws).map_err(|_| Refusal::Malformed)?;
+    if header.crit.is_some() {
+        return Err(Refusal::Critical);
+    }
+    let typ = header.typ.as_deref().map(str::to_ascii_lowercase);
+    if !matches!(typ.as_deref(), None | Some("jwt" | "client-authentication+jwt" | "authorization-grant+jwt")) {
+        return Err(Refusal::Type);
+    }
+    let candidates = keys.iter().filter(|k| {
+        k.algorithms.contains(&header.alg) && (header.kid.is_none() || k.kid.is_none() || k.kid == header.kid)
+    });
+    let validation = signature_only(header.alg);
+    let mut outcome = Err(Refusal::Signature);
+    for key in candidates {
+        match jsonwebtoken::decode::<serde_json::Value>(jws, &key.key, &validation) {
+            Ok(data) => {
+                outcome = serde_json::from_value::<Raw>(data.claims).map_err(|_| Refusal::Malformed);
+                break;
+            }
+            Err(_) => continue,
+        }
+    }
+    let claims = outcome?;
+    if claims.iss != client {
+        return Err(Refusal::Issuer);
+    }
+    let named = match &claims.aud {
+        Audience::One(one) => std::slice::from_ref(one),
+        Audience::Several(several) => several,
+    };
+    if !named.iter().any(|a| audiences.contains(a)) {
+        return Err(Refusal::Audience);
+    }
+    if claims.exp <= now.0 {
+        return Err(Refusal::Expired);
+    }
+    if claims.exp > now.plus(longest + LEEWAY).0 {
+        return Err(Refusal::TooLong);
+    }
+    if [claims.nbf, claims.iat].into_iter().flatten().any(|t| t > now.plus(LEEWAY).0) {
+        return Err(Refusal::NotYet);
+    }
+    // Without a jti the signed text itself is what may be used once.
+    let signed = jws.rsplit_once('.').map_or(jws, |(signed, _)| signed);
+    let name = claims.jti.as_deref().map_or_else(|| signed.to_owned(), |jti| format!("jti:{jti}"));
+    let record = Record {
+        key: format!("assertion/{client}/{}", Digest::of(name.as_bytes()).hex()),
+        version: 0,
+        index: None,
+        expires: Some(Timestamp(claims.exp)),
+        body: Vec::new(),
+    };
+    Ok(Assertion { subject: claims.sub, once: Change::Put(record, Expect::Absent) })
+}

@@ -1,0 +1,260 @@
+//! Access tokens: minted self-contained, opened once, then one cache hit a request.
+pub mod assertion;
+pub mod keys;
+pub mod revocation;
+
+use crate::{
+    clock::Timestamp,
+    model::{ScopeSet, TokenFormat},
+    secret,
+    store::{Store, StoreError},
+};
+use aws_lc_rs::digest;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as B64};
+use jsonwebtoken::{Algorithm, Header, Validation};
+use keys::Keys;
+use revocation::{Lifelines, Revocations};
+use serde::{Deserialize, Serialize};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+/// Longest token that is looked at, bytes.
+pub const MAX_TOKEN_LENGTH: usize = 8 * 1024;
+const UPSTREAM_LIFETIME: i64 = 60;
+
+/// An access token whose seal or signature holds.
+#[derive(Debug)]
+pub struct Opened {
+    /// `client_id`.
+    pub client: Arc<str>,
+    /// `sub`.
+    pub subject: Arc<str>,
+    /// Granted scopes.
+    pub scopes: ScopeSet,
+    /// `aud`: the resource it opens.
+    pub audience: Arc<str>,
+    /// `jti`.
+    pub jti: Arc<str>,
+    /// The authorization it was issued from.
+    pub authorization: Arc<str>,
+    /// `iat`.
+    pub issued: Timestamp,
+    /// `exp`.
+    pub expires: Timestamp,
+    lifelines: Lifelines,
+}
+
+/// Why a token does not open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenError {
+    /// Not ours, or damaged.
+    Invalid,
+    /// Its time is over.
+    Expired,
+    /// It was ended.
+    Revoked,
+    /// Revocations are not known, so nothing can be decided.
+    Unavailable,
+}
+
+/// The claims of a token, in both forms (RFC 9068 §2.2).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Claims {
+    /// Issuer.
+    pub iss: String,
+    /// Subject.
+    pub sub: String,
+    /// Client.
+    pub client_id: String,
+    /// Audience.
+    pub aud: String,
+    /// Scopes, space-delimited.
+    pub scope: String,
+    /// Identifier; also the authorization's.
+    pub jti: String,
+    /// Issued at.
+    pub iat: Timestamp,
+    /// Expires at.
+    pub exp: Timestamp,
+}
+
+/// Mints and opens access tokens.
+pub struct Tokens {
+    keys: Arc<Keys>,
+    store: Arc<dyn Store>,
+    revocations: Revocations,
+    ready: AtomicBool,
+    good: moka::sync::Cache<[u8; 32], Arc<Opened>>,
+    bad: moka::sync::Cache<[u8; 32], ()>,
+}
+
+impl Tokens {
+    /// A cache bounded by `cache_bytes`. Call [`Self::load_revocations`] before opening.
+    pub fn new(keys: Arc<Keys>, store: Arc<dyn Store>, cache_bytes: u64) -> Self {
+        let good =
+            moka::sync::Cache::builder().max_capacity(cache_bytes).weigher(|_, o: &Arc<Opened>| weight(o)).build();
+        // Apart from the good ones, so that a flood of bad tokens pushes nothing out.
+        let bad = moka::sync::Cache::builder().max_capacity(8192).time_to_live(Duration::from_secs(5)).build();
+        Self { keys, store, revocations: Revocations::default(), ready: AtomicBool::new(false), good, bad }
+    }
+
+    /// Reads what was revoked before this process started.
+    pub async fn load_revocations(&self, now: Timestamp) -> Result<(), StoreError> {
+        for record in self.store.scan(Revocations::prefix(), now).await? {
+            if !self.revocations.restore(&record) {
+                return Err(StoreError::Corrupt(format!("record {}", record.key)));
+            }
+        }
+        self.ready.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Mints an access token; nothing is written anywhere.
+    pub fn mint(&self, claims: &Claims, format: TokenFormat) -> String {
+        match format {
+            TokenFormat::Opaque => {
+                let key = self.keys.current();
+                let plain = serde_json::to_vec(claims).expect("claims are strings and numbers");
+                format!("pc_{}_{}", key.kid, B64.encode(key.seal(&plain)))
+            }
+            TokenFormat::Jwt => self.sign("at+jwt", claims),
+        }
+    }
+
+    /// A JWT of ours for one upstream, good for a minute (the phantom-token pattern).
+    pub fn mint_for_upstream(&self, opened: &Opened, issuer: &str, audience: &str, now: Timestamp) -> String {
+        let claims = Claims {
+            iss: issuer.to_owned(),
+            sub: opened.subject.to_string(),
+            client_id: opened.client.to_string(),
+            aud: audience.to_owned(),
+            scope: opened.scopes.to_string(),
+            jti: secret::random_id(),
+            iat: now,
+            exp: now.plus(UPSTREAM_LIFETIME).min(opened.expires),
+        };
+        // Its own type, so that it never opens the gate itself (RFC 8725 §3.11).
+        self.sign("upstream+jwt", &claims)
+    }
+
+    /// Opens a token: a cache hit, or its seal or signature checked once for all who wait.
+    pub fn open(&self, token: &str, now: Timestamp) -> Result<Arc<Opened>, OpenError> {
+        if !self.ready.load(Ordering::Acquire) {
+            return Err(OpenError::Unavailable);
+        }
+        if token.len() > MAX_TOKEN_LENGTH {
+            return Err(OpenError::Invalid);
+        }
+        let mut digest = [0; 32];
+        digest.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
+        let opened = match self.good.get(&digest) {
+            Some(opened) => opened,
+            None if self.bad.contains_key(&digest) => return Err(OpenError::Invalid),
+            None => self
+                .good
+                .try_get_with(digest, || self.open_cold(token, now).ok_or(()).map(Arc::new))
+                .map_err(|_| self.bad.insert(digest, ()))
+                .map_err(|()| OpenError::Invalid)?,
+        };
+        if opened.expires <= now {
+            self.good.invalidate(&digest);
+            return Err(OpenError::Expired);
+        }
+        if opened.lifelines.ended(opened.issued) {
+            return Err(OpenError::Revoked);
+        }
+        Ok(opened)
+    }
+
+    /// Ends the authorization a token came from, durably and then at the gate.
+    pub async fn revoke(&self, opened: &Opened, now: Timestamp) -> Result<(), StoreError> {
+        let target = format!("authorization/{}", opened.authorization);
+        self.end(&target, Timestamp(i64::MAX), opened.expires, now).await
+    }
+
+    /// Ends every token issued to `target` (`client/…`, `subject/…`) up to `now`.
+    pub async fn end_all(&self, target: &str, longest_life: i64, now: Timestamp) -> Result<(), StoreError> {
+        self.end(target, now, now.plus(longest_life), now).await
+    }
+
+    async fn end(&self, target: &str, before: Timestamp, until: Timestamp, now: Timestamp) -> Result<(), StoreError> {
+        self.store.commit(Revocations::record(target, before, until), now).await?;
+        self.revocations.end(target, before, until);
+        self.revocations.forget(now);
+        Ok(())
+    }
+
+    /// The public keys (RFC 7517).
+    pub fn jwks(&self) -> serde_json::Value {
+        self.keys.jwks()
+    }
+
+    /// Tokens held open.
+    pub fn cache_entries(&self) -> u64 {
+        self.good.entry_count()
+    }
+
+    fn sign(&self, typ: &str, claims: &Claims) -> String {
+        let key = self.keys.current();
+        let mut header = Header::new(Algorithm::ES256);
+        header.typ = Some(typ.to_owned());
+        header.kid = Some(key.kid.clone());
+        jsonwebtoken::encode(&header, claims, &key.encoding).expect("our own P-256 key signs")
+    }
+
+    fn open_cold(&self, token: &str, now: Timestamp) -> Option<Opened> {
+        let claims = match token.strip_prefix("pc_") {
+            Some(sealed) => self.unseal(sealed, now),
+            None => self.verify(token, now),
+        }?;
+        let lifelines = self.revocations.lifelines(&claims.jti, &claims.client_id, &claims.sub);
+        let jti: Arc<str> = claims.jti.into();
+        Some(Opened {
+            client: claims.client_id.into(),
+            subject: claims.sub.into(),
+            scopes: ScopeSet::parse(&claims.scope)?,
+            audience: claims.aud.into(),
+            authorization: jti.clone(),
+            jti,
+            issued: claims.iat,
+            expires: claims.exp,
+            lifelines,
+        })
+    }
+
+    fn unseal(&self, sealed: &str, now: Timestamp) -> Option<Claims> {
+        let (kid, body) = (sealed.get(..8)?, sealed.get(8..)?.strip_prefix('_')?);
+        let mut body = B64.decode(body).ok()?;
+        serde_json::from_slice(self.keys.find(kid, now)?.unseal(&mut body)?).ok()
+    }
+
+    fn verify(&self, token: &str, now: Timestamp) -> Option<Claims> {
+        let header = jsonwebtoken::decode_header(token).ok()?;
+        if header.typ.as_deref() != Some("at+jwt") || header.crit.is_some() || header.alg != Algorithm::ES256 {
+            return None;
+        }
+        let key = self.keys.find(header.kid.as_deref()?, now)?;
+        Some(jsonwebtoken::decode(token, &key.decoding, &signature_only(Algorithm::ES256)).ok()?.claims)
+    }
+}
+
+/// Signature alone: times and audience are judged by our clock and our rules.
+pub(crate) fn signature_only(algorithm: Algorithm) -> Validation {
+    let mut validation = Validation::new(algorithm);
+    validation.validate_exp = false;
+    validation.validate_aud = false;
+    validation.required_spec_claims.clear();
+    validation
+}
+
+fn weight(opened: &Opened) -> u32 {
+    let text = opened.client.len() + opened.subject.len() + opened.audience.len() + opened.jti.len();
+    let scopes: usize = opened.scopes.iter().map(|s| s.len() + 16).sum();
+    // 320: the entry itself, its key, and the cache's and the flags' bookkeeping.
+    u32::try_from(320 + text + scopes).unwrap_or(u32::MAX)
+}
