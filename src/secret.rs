@@ -46,6 +46,7 @@ impl Digest {
 }
 
 /// `N` bytes from the operating system's generator.
+#[allow(clippy::disallowed_methods)] // the one permitted source of randomness
 pub fn random<const N: usize>() -> [u8; N] {
     let mut out = [0; N];
     rand::fill(&mut out).expect("the operating system's random generator answers");

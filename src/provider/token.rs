@@ -78,16 +78,14 @@ type Caller = (Option<Authenticated>, Option<std::sync::Arc<Client>>);
 fn caller(request: &Request<Bytes>, params: &Params, grant: &dyn Grant, cx: &Cx) -> Result<Caller, OAuthError> {
     let caller = client_auth::authenticate(request.headers(), params, cx)?;
     let named = grant.names_client(params);
-    if let (Some(caller), Some(named)) = (&caller, &named) {
-        if *caller.client.id != **named {
-            return Err(OAuthError::new(Code::InvalidGrant, "the assertion is invalid").detail("issued by another"));
-        }
+    if let (Some(caller), Some(named)) = (&caller, &named)
+        && *caller.client.id != **named
+    {
+        return Err(OAuthError::new(Code::InvalidGrant, "the assertion is invalid").detail("issued by another"));
     }
-    let proves_itself = named.is_some();
-    if let Some(caller) = &caller {
-        if !caller.proven && !proves_itself && caller.client.auth_method != AuthMethod::None {
-            return Err(OAuthError::new(Code::InvalidClient, "client authentication failed").detail("no credentials"));
-        }
+    let must_prove = |c: &Authenticated| !c.proven && named.is_none() && c.client.auth_method != AuthMethod::None;
+    if caller.as_ref().is_some_and(must_prove) {
+        return Err(OAuthError::new(Code::InvalidClient, "client authentication failed").detail("no credentials"));
     }
     let client = match &caller {
         Some(caller) => Some(caller.client.clone()),
