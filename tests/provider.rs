@@ -1,4 +1,5 @@
 //! The authorization server through its door: HTTP requests in, HTTP responses out.
+#![allow(clippy::unwrap_used)] // a test ends where its ground gives way
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{Request, Response};
@@ -214,5 +215,81 @@ async fn a_token_expires_on_every_hit_and_bad_ones_never_open() {
     assert_eq!(w.tokens.open(&token, w.clock.now()).err(), Some(portcullis::token::OpenError::Expired));
     for bad in ["", "pc_", "pc_aaaaaaaa_AAAA", "a.b.c", &token[..token.len() - 2]] {
         assert_eq!(w.tokens.open(bad, w.clock.now()).err(), Some(portcullis::token::OpenError::Invalid));
+    }
+}
+
+mod gate {
+    use super::*;
+    use portcullis::{
+        gateway::guard::{Denial, check},
+        policy::route::{ErrorStyle, IdentityHeaders, PathRule, Requirement, Route, Table, TokenRelay, Upstream},
+    };
+
+    fn route(path: &str, resource: &str, requirement: Requirement) -> Arc<Route> {
+        let second = std::time::Duration::from_secs(1);
+        let name = |n: &str| n.to_owned();
+        Arc::new(Route {
+            name: path.into(),
+            host: None,
+            path: PathRule::parse(path).unwrap(),
+            methods: ["GET".to_owned()].into(),
+            requirement,
+            per_method: Vec::new(),
+            resource: resource.into(),
+            upstream: Upstream {
+                addresses: vec![name("127.0.0.1:1")],
+                tls_name: None,
+                ca_pem: None,
+                connect_timeout: second,
+                read_timeout: second,
+            },
+            relay: TokenRelay::Strip,
+            errors: ErrorStyle::Oauth,
+            headers: IdentityHeaders { user: name("u"), client: name("c"), scopes: name("s") },
+            turn: Arc::default(),
+        })
+    }
+
+    fn needs(scope: &str) -> Requirement {
+        Requirement { all: ScopeSet::of(&[scope]), ..Requirement::default() }
+    }
+
+    #[tokio::test]
+    async fn s61_s66_audience_scope_client_and_user_are_enforced_and_no_decision_means_no_permit() {
+        let w = world().await;
+        let token = w.token("app").await;
+        let api = "https://api.example";
+        let mut policy = Policy {
+            routes: Table::build(vec![
+                route("/orders/*", api, needs("read")),
+                route("/admin", api, needs("admin")),
+                route("/other", "https://other.example", needs("read")),
+                route("/open", api, Requirement { public: true, ..Requirement::default() }),
+            ]),
+            ..Policy::default()
+        };
+        let pair = rcgen::KeyPair::generate().unwrap();
+        policy.clients.insert("app".into(), client("app", TokenFormat::Opaque, &pair.public_key_pem()));
+        let ask = |policy: &Policy, method: &str, path: &str, header: Option<String>| {
+            let mut headers = http::HeaderMap::new();
+            header.into_iter().for_each(|h| drop(headers.insert("authorization", h.parse().unwrap())));
+            check(policy, &w.tokens, ("localhost", path, method), &headers, w.clock.now()).map(|p| p.opened().is_some())
+        };
+        let bearer = || Some(format!("Bearer {token}"));
+        assert_eq!(ask(&policy, "GET", "/orders/7", bearer()), Ok(true));
+        assert_eq!(ask(&policy, "GET", "/open", None), Ok(false));
+        assert_eq!(ask(&policy, "GET", "/orders/7", None), Err(Denial::Unauthenticated));
+        assert_eq!(ask(&policy, "GET", "/orders/7", Some("Bearer x".into())), Err(Denial::InvalidToken));
+        assert_eq!(ask(&policy, "GET", "/orders/7", Some("Basic x".into())), Err(Denial::InvalidRequest));
+        assert_eq!(ask(&policy, "GET", "/admin", bearer()), Err(Denial::InsufficientScope));
+        assert_eq!(ask(&policy, "GET", "/other", bearer()), Err(Denial::InvalidToken), "S61 audience");
+        assert_eq!(ask(&policy, "POST", "/admin", bearer()), Err(Denial::MethodNotAllowed));
+        assert_eq!(ask(&policy, "GET", "/nowhere", bearer()), Err(Denial::NotFound), "S66");
+        let robot = User { username: "robot".into(), permissions: Default::default(), active: false };
+        policy.users.insert("robot".into(), Arc::new(robot));
+        assert_eq!(ask(&policy, "GET", "/orders/7", bearer()), Err(Denial::InvalidToken), "an ended user");
+        policy.users.clear();
+        policy.clients.clear();
+        assert_eq!(ask(&policy, "GET", "/orders/7", bearer()), Err(Denial::InvalidToken), "an ended app");
     }
 }

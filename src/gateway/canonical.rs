@@ -1,0 +1,91 @@
+//! One canonical path: decided on and forwarded byte for byte, or refused.
+
+/// Why a request target is refused with 400.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// It is not an origin-form path (RFC 9112 §3.2.1).
+    #[error("the request target must be a path")]
+    Form,
+    /// A byte, an escape or a segment that two programs might read in two ways.
+    #[error("the path is ambiguous")]
+    Ambiguous,
+}
+
+/// The raw path (without query) if every reader must understand it alike.
+pub fn canonical(raw: &[u8]) -> Result<&str, Refused> {
+    let path = std::str::from_utf8(raw).map_err(|_| Refused::Ambiguous)?;
+    if !path.starts_with('/') {
+        return Err(Refused::Form);
+    }
+    if !path.bytes().all(|b| b.is_ascii_graphic() && !b"\\;#?\"<>^`{|}".contains(&b)) {
+        return Err(Refused::Ambiguous);
+    }
+    let mut escapes = path.split('%');
+    escapes.next();
+    if !escapes.all(harmless_escape) {
+        return Err(Refused::Ambiguous);
+    }
+    let mut segments = path[1..].split('/').peekable();
+    while let Some(segment) = segments.next() {
+        // An empty segment is a trailing slash at the end and `//` elsewhere.
+        if (segment.is_empty() && segments.peek().is_some()) || segment == "." || segment == ".." {
+            return Err(Refused::Ambiguous);
+        }
+    }
+    Ok(path)
+}
+
+/// Whether an escape stands for a byte that could neither be written plainly nor changes the path's shape.
+fn harmless_escape(after: &str) -> bool {
+    let Some(byte) = after.get(..2).filter(|h| h.bytes().all(|b| b.is_ascii_hexdigit())) else { return false };
+    let Ok(byte) = u8::from_str_radix(byte, 16) else { return false };
+    let unreserved = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    !(unreserved || byte.is_ascii_control() || b"/\\%;?#".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn path_confusion_is_refused_and_plain_paths_pass() {
+        for bad in [
+            "/pub/../admin",
+            "/pub/%2e%2e/admin",
+            "/%252e",
+            "/pub%2f..%2fadmin",
+            "//admin",
+            "/admin;x",
+            "/a\\b",
+            "/%00",
+            "/a/.",
+            "/a/%",
+            "/a/%zz",
+            "/a b",
+            "/%61dmin",
+            "http://h/a",
+            "*",
+            "",
+            "/a//",
+            "/é",
+            "/a\r\nb",
+            "/a#b",
+        ] {
+            assert!(canonical(bad.as_bytes()).is_err(), "{bad}");
+        }
+        for good in ["/", "/a/b", "/a/", "/a%20b", "/%C3%A9", "/a.b/..c", "/a:b@c,d"] {
+            assert_eq!(canonical(good.as_bytes()), Ok(good));
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_passes_is_unchanged_and_has_no_dot_segment(raw in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..64)) {
+            if let Ok(path) = canonical(&raw) {
+                assert_eq!(path.as_bytes(), raw);
+                let decoded: Vec<u8> = percent_encoding::percent_decode(&raw).collect();
+                assert!(decoded.split(|b| *b == b'/').all(|s| s != b"." && s != b".."));
+            }
+        }
+    }
+}

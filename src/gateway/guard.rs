@@ -1,0 +1,97 @@
+//! Where scopes are checked: the only maker of a [`Permit`].
+use super::credential::{Credential, credential};
+use crate::{
+    clock::Timestamp,
+    policy::{
+        Policy,
+        route::{Found, Route},
+    },
+    token::{OpenError, Opened, Tokens},
+};
+use http::HeaderMap;
+use std::sync::Arc;
+
+/// Leave to forward one request along one route.
+#[derive(Debug)]
+pub struct Permit {
+    route: Arc<Route>,
+    opened: Option<Arc<Opened>>,
+}
+
+impl Permit {
+    /// Where the request may go.
+    pub fn route(&self) -> &Arc<Route> {
+        &self.route
+    }
+
+    /// For whom; nobody on a public route.
+    pub fn opened(&self) -> Option<&Arc<Opened>> {
+        self.opened.as_ref()
+    }
+}
+
+/// Why a request is not forwarded (RFC 6750 §3.1 where it speaks of it).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// 404: no route.
+    NotFound,
+    /// 405: the path is known, the method is not.
+    MethodNotAllowed,
+    /// 401 without an error code: no credentials came.
+    Unauthenticated,
+    /// 400 `invalid_request`: the credentials are malformed.
+    InvalidRequest,
+    /// 401 `invalid_token`.
+    InvalidToken,
+    /// 403 `insufficient_scope`.
+    InsufficientScope,
+    /// 403: this app may not use the route.
+    ClientNotAllowed,
+    /// 503: nothing can be decided.
+    Unavailable,
+}
+
+/// Decides on one request with one policy; `path` is canonical and `host` lower case.
+pub fn check(
+    policy: &Policy,
+    tokens: &Tokens,
+    request: (&str, &str, &str),
+    headers: &HeaderMap,
+    now: Timestamp,
+) -> Result<Permit, Denial> {
+    let (host, path, method) = request;
+    let route = match policy.routes.find(host, path, method) {
+        Found::Route(route) => route,
+        Found::MethodNotAllowed => return Err(Denial::MethodNotAllowed),
+        Found::NotFound => return Err(Denial::NotFound),
+    };
+    let requirement = route.requirement(method);
+    if requirement.public {
+        return Ok(Permit { route, opened: None });
+    }
+    let token = match credential(headers) {
+        Credential::Bearer(token) => token,
+        Credential::None => return Err(Denial::Unauthenticated),
+        Credential::Malformed => return Err(Denial::InvalidRequest),
+    };
+    let opened = tokens.open(token, now).map_err(|error| match error {
+        OpenError::Unavailable => Denial::Unavailable,
+        OpenError::Invalid | OpenError::Expired | OpenError::Revoked => Denial::InvalidToken,
+    })?;
+    let user_ended = policy.users.get(&opened.subject).is_some_and(|user| !user.active);
+    match policy.clients.get(&opened.client) {
+        Some(client) if !client.blocked && !user_ended && opened.audience == route.resource => {
+            // A scope taken from the app is gone from its older tokens too.
+            let holds = |scope: &str| opened.scopes.contains(scope) && client.scopes.contains(scope);
+            let any = requirement.any.is_empty() || requirement.any.iter().any(holds);
+            if !any || !requirement.all.iter().all(holds) {
+                return Err(Denial::InsufficientScope);
+            }
+        }
+        _ => return Err(Denial::InvalidToken),
+    }
+    if !requirement.clients.is_empty() && !requirement.clients.contains(&*opened.client) {
+        return Err(Denial::ClientNotAllowed);
+    }
+    Ok(Permit { route, opened: Some(opened) })
+}

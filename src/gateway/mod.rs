@@ -1,0 +1,4 @@
+//! The gate: what must be decided before a request may go to an upstream.
+pub mod canonical;
+pub mod credential;
+pub mod guard;
