@@ -1,5 +1,8 @@
 //! What must outlive the process: versioned records, committed atomically.
+#[cfg(test)]
+mod conformance;
 pub mod memory;
+pub mod sqlite;
 
 use crate::clock::Timestamp;
 
