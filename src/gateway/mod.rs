@@ -3,3 +3,4 @@ pub mod canonical;
 pub mod credential;
 pub mod denial;
 pub mod guard;
+pub mod proxy;
