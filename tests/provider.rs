@@ -292,4 +292,91 @@ mod gate {
         policy.clients.clear();
         assert_eq!(ask(&policy, "GET", "/orders/7", bearer()), Err(Denial::InvalidToken), "an ended app");
     }
+
+    /// Answers one connection's requests with the request's own head.
+    fn upstream() -> String {
+        use std::io::{BufRead, BufReader, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+                let head: Vec<String> = lines.by_ref().take_while(|l| !l.is_empty()).collect();
+                let head = head.join("\n").to_ascii_lowercase();
+                let _ = write!(
+                    &stream,
+                    "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{head}",
+                    head.len()
+                );
+            }
+        });
+        address
+    }
+
+    fn send(gate: &str, request: &str) -> String {
+        use std::io::{Read, Write};
+        let mut stream = std::net::TcpStream::connect(gate).unwrap();
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+        stream.write_all(request.replace('\n', "\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        answer
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn s49_s60_s62_through_sockets_a_permit_forwards_and_a_revocation_is_felt_by_the_next_request() {
+        let w = world().await;
+        let token = w.token("app").await;
+        let api = "https://api.example";
+        let mut orders = route("/orders/*", api, needs("read"));
+        Arc::get_mut(&mut orders).unwrap().upstream.addresses = vec![upstream()];
+        let pair = rcgen::KeyPair::generate().unwrap();
+        let mut policy = Policy { routes: Table::build(vec![orders]), ..Policy::default() };
+        policy.clients.insert("app".into(), client("app", TokenFormat::Opaque, &pair.public_key_pem()));
+        let gateway = portcullis::gateway::proxy::Gateway {
+            provider: Arc::new(w.provider),
+            tokens: w.tokens.clone(),
+            policy: Arc::new(arc_swap::ArcSwap::from_pointee(policy)),
+            clock: w.clock.clone(),
+            metrics: Metrics::new(),
+        };
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let gate = free.local_addr().unwrap().to_string();
+        drop(free);
+        let listen = gate.clone();
+        std::thread::spawn(move || {
+            let mut server = pingora::server::Server::new(None).unwrap();
+            server.bootstrap();
+            let mut service = pingora::proxy::http_proxy_service(&server.configuration, gateway);
+            service.add_tcp(&listen);
+            server.add_service(service);
+            server.run_forever();
+        });
+        let deadline = 200;
+        let up = (0..deadline).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            std::net::TcpStream::connect(&gate).is_ok()
+        });
+        assert!(up, "the gate listens");
+        let ask = |path: &str, extra: &str| {
+            send(&gate, &format!("GET {path} HTTP/1.1\nhost: localhost\nconnection: close\n{extra}\n"))
+        };
+        let bearer = format!("authorization: Bearer {token}\nX_Forwarded_User: root\nu: root\n");
+        let answer = ask("/orders/7", &bearer);
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("get /orders/7 http/1.1"), "{answer}");
+        assert!(answer.contains("u: robot") && !answer.contains("root"), "S62: {answer}");
+        assert!(!answer.contains("authorization"), "stripped by default");
+        assert!(ask("/orders/7", "").starts_with("HTTP/1.1 401"));
+        assert!(ask(&format!("/orders/7?access_token={token}"), "").starts_with("HTTP/1.1 401"), "S60");
+        assert!(ask("/orders/%2e%2e/x", &bearer).starts_with("HTTP/1.1 400"));
+        assert!(ask("/nowhere", &bearer).starts_with("HTTP/1.1 404"));
+        let form = format!("client_id=app&client_secret={SECRET}&token={token}");
+        let revoke = format!(
+            "POST /oauth2/revoke HTTP/1.1\nhost: localhost\nconnection: close\ncontent-length: {}\ncontent-type: application/x-www-form-urlencoded\n\n{form}",
+            form.len()
+        );
+        assert!(send(&gate, &revoke).starts_with("HTTP/1.1 200"));
+        let after = ask("/orders/7", &bearer);
+        assert!(after.starts_with("HTTP/1.1 401") && after.contains("invalid_token"), "S49: {after}");
+    }
 }
