@@ -43,15 +43,21 @@ pub struct Gateway {
     pub metrics: Arc<Metrics>,
 }
 
+/// A permit, and the issuer of the policy that gave it: one request sees one policy.
+pub struct Admitted {
+    permit: Permit,
+    issuer: Arc<str>,
+}
+
 #[async_trait::async_trait]
 impl ProxyHttp for Gateway {
-    type CTX = Option<Permit>;
+    type CTX = Option<Admitted>;
 
     fn new_ctx(&self) -> Self::CTX {
         None
     }
 
-    async fn request_filter(&self, session: &mut Session, permit: &mut Self::CTX) -> Result<bool> {
+    async fn request_filter(&self, session: &mut Session, admitted: &mut Self::CTX) -> Result<bool> {
         // Pingora's default is to keep an idle connection for ever.
         session.set_keepalive(Some(10));
         let request = session.req_header();
@@ -75,7 +81,7 @@ impl ProxyHttp for Gateway {
         match guard::check(&policy, &self.tokens, asked, &request.headers, self.clock.now()) {
             Ok(given) => {
                 self.metrics.decisions.with_label_values(&[&*given.route().name, "allow", "ok"]).inc();
-                *permit = Some(given);
+                *admitted = Some(Admitted { permit: given, issuer: policy.issuer.clone() });
                 Ok(false)
             }
             Err(denial) => {
@@ -88,8 +94,9 @@ impl ProxyHttp for Gateway {
         }
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, permit: &mut Self::CTX) -> Result<Box<HttpPeer>> {
-        let permit = permit.as_ref().ok_or_else(|| Error::explain(InternalError, "no permit, nowhere to go"))?;
+    async fn upstream_peer(&self, _session: &mut Session, admitted: &mut Self::CTX) -> Result<Box<HttpPeer>> {
+        let Admitted { permit, .. } =
+            admitted.as_ref().ok_or_else(|| Error::explain(InternalError, "no permit, nowhere to go"))?;
         let upstream = &permit.route().upstream;
         let turn = permit.route().turn.fetch_add(1, Ordering::Relaxed) % upstream.addresses.len().max(1);
         let address = upstream.addresses.get(turn).ok_or_else(|| Error::explain(InternalError, "no address"))?;
@@ -104,9 +111,10 @@ impl ProxyHttp for Gateway {
         &self,
         _session: &mut Session,
         request: &mut RequestHeader,
-        permit: &mut Self::CTX,
+        admitted: &mut Self::CTX,
     ) -> Result<()> {
-        let permit = permit.as_ref().ok_or_else(|| Error::explain(InternalError, "no permit, nowhere to go"))?;
+        let Admitted { permit, issuer } =
+            admitted.as_ref().ok_or_else(|| Error::explain(InternalError, "no permit, nowhere to go"))?;
         let names = &permit.route().headers;
         let ours = [names.user.as_str(), &names.client, &names.scopes].map(folded);
         let foreign: Vec<_> = request.headers.keys().filter(|k| believed(k.as_str(), &ours)).cloned().collect();
@@ -119,9 +127,8 @@ impl ProxyHttp for Gateway {
         request.insert_header(names.client.clone(), &*opened.client)?;
         request.insert_header(names.scopes.clone(), opened.scopes.to_string())?;
         if permit.route().relay == TokenRelay::Replace {
-            let issuer = self.policy.load().issuer.clone();
             let audience = &permit.route().resource;
-            let token = self.tokens.mint_for_upstream(opened, &issuer, audience, self.clock.now());
+            let token = self.tokens.mint_for_upstream(opened, issuer, audience, self.clock.now());
             request.insert_header("authorization", format!("Bearer {token}"))?;
         }
         Ok(())
