@@ -1,0 +1,87 @@
+//! Reading TOML so that every mistake of a file is told at once, each with its line and key.
+use serde::de::DeserializeOwned;
+use std::path::{Path, PathBuf};
+
+/// Mistakes told of one file at most; the rest is noise.
+const MOST: usize = 50;
+
+/// One thing wrong with the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// The file.
+    pub file: PathBuf,
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+impl std::fmt::Display for Mistake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}: {}", self.file.display(), self.line, self.message)
+    }
+}
+
+/// Reads `text` as a `T`. A line that serde refuses is told, blanked and the reading tried again, so
+/// that one mistake does not hide the next.
+pub fn parse<T: DeserializeOwned>(file: &Path, text: &str) -> Result<T, Vec<Mistake>> {
+    let mut rest = text.to_owned();
+    let mut mistakes: Vec<Mistake> = Vec::new();
+    loop {
+        let error = match toml::from_str::<T>(&rest) {
+            Ok(value) if mistakes.is_empty() => return Ok(value),
+            Ok(_) => return Err(mistakes),
+            Err(error) => error,
+        };
+        let at = error.span().map_or(0, |span| span.start.min(rest.len()));
+        let start = rest[..at].rfind('\n').map_or(0, |n| n + 1);
+        let end = rest[at..].find('\n').map_or(rest.len(), |n| at + n);
+        let source = rest[start..end].trim();
+        let key = source.split('=').next().unwrap_or("").trim();
+        let message = format!("{key}: {}", error.message().trim()).trim_start_matches(": ").to_owned();
+        let line = rest[..start].matches('\n').count() + 1;
+        // A header's line stands for what its table lacks: blanking it would make new mistakes.
+        let last = source.is_empty() || source.starts_with('[') || mistakes.len() + 1 == MOST;
+        mistakes.push(Mistake { file: file.to_owned(), line, message });
+        if last {
+            return Err(mistakes);
+        }
+        rest.replace_range(start..end, &" ".repeat(end - start));
+    }
+}
+
+/// The line on which `needle` first stands, for mistakes found after reading.
+pub fn line_of(text: &str, needle: &str) -> usize {
+    text.lines().position(|line| line.contains(needle)).map_or(1, |n| n + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code)]
+    struct Sample {
+        name: String,
+        #[serde(default)]
+        count: u8,
+    }
+
+    #[test]
+    fn every_mistake_is_told_with_line_and_key() {
+        let told = parse::<Sample>(Path::new("a.toml"), "name = \"x\"\nnmae = 1\ncount = 300\n").unwrap_err();
+        let told: Vec<String> = told.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told.iter().any(|m| m.starts_with("a.toml:2: nmae: unknown field")), "{told:?}");
+        assert!(told.iter().any(|m| m.starts_with("a.toml:3: count:")), "{told:?}");
+        assert!(parse::<Sample>(Path::new("a.toml"), "name = ").is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn foreign_text_never_panics(text in "(\\PC|\n){0,200}") {
+            let _ = parse::<Sample>(Path::new("a.toml"), &text);
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! Configuration: read once, validated once, every mistake told.
+pub mod mistake;
