@@ -1,2 +1,3 @@
 //! Configuration: read once, validated once, every mistake told.
+pub mod app;
 pub mod mistake;
