@@ -6,7 +6,7 @@ use http::{Request, Response};
 use portcullis::{
     clock::{Clock, ManualClock, Timestamp},
     metrics::Metrics,
-    model::{Approval, AuthMethod, Client, ScopeSet, TokenFormat, User, client::VerificationKey},
+    model::{Approval, AuthMethod, Client, ScopeSet, TokenFormat, User, VerificationKey},
     policy::Policy,
     provider::Provider,
     secret::Digest,
@@ -34,11 +34,7 @@ fn client(id: &str, format: TokenFormat, public: &str) -> Arc<Client> {
         blocked: id == "blocked",
         auth_method: AuthMethod::ClientSecret,
         secrets: vec![Digest::of(SECRET.as_bytes())],
-        keys: vec![VerificationKey {
-            kid: None,
-            algorithms: vec![jsonwebtoken::Algorithm::ES256],
-            key: jsonwebtoken::DecodingKey::from_ec_pem(public.as_bytes()).unwrap(),
-        }],
+        keys: vec![VerificationKey::from_pem(public.as_bytes()).unwrap()],
         grants: ["client_credentials".to_owned(), JWT_BEARER.to_owned()].into(),
         scopes: ScopeSet::of(&["read", "write"]),
         approval: Approval::Admin(["sales".to_owned()].into()),
@@ -63,7 +59,7 @@ async fn world() -> World {
         policy.clients.insert(id.into(), client(id, format, &pair.public_key_pem()));
     }
     for (name, permission) in [("alice", "sales"), ("bob", "support")] {
-        let user = User { username: name.into(), permissions: [permission.to_owned()].into(), active: true };
+        let user = User { username: name.into(), permissions: [permission.to_owned()].into(), password: None, active: true };
         policy.users.insert(name.into(), Arc::new(user));
     }
     let policy = Arc::new(arc_swap::ArcSwap::from_pointee(policy));
@@ -285,7 +281,7 @@ mod gate {
         assert_eq!(ask(&policy, "GET", "/other", bearer()), Err(Denial::InvalidToken), "S61 audience");
         assert_eq!(ask(&policy, "POST", "/admin", bearer()), Err(Denial::MethodNotAllowed));
         assert_eq!(ask(&policy, "GET", "/nowhere", bearer()), Err(Denial::NotFound), "S66");
-        let robot = User { username: "robot".into(), permissions: Default::default(), active: false };
+        let robot = User { username: "robot".into(), permissions: Default::default(), password: None, active: false };
         policy.users.insert("robot".into(), Arc::new(robot));
         assert_eq!(ask(&policy, "GET", "/orders/7", bearer()), Err(Denial::InvalidToken), "an ended user");
         policy.users.clear();

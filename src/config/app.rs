@@ -1,63 +1,90 @@
 //! `conf/apps/*.toml`: one connected app a file.
-use super::mistake::{Mistake, line_of, parse};
+use super::mistake::{Findings, Mistake, parse};
 use crate::{
-    model::{Approval, AuthMethod, Client, ScopeSet, TokenFormat, client::VerificationKey},
+    model::{Approval, AuthMethod, Client, TokenFormat, VerificationKey},
     secret::Digest,
 };
-use jsonwebtoken::{Algorithm, DecodingKey};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 /// Shortest accepted plain secret, bytes.
 const SHORTEST_SECRET: usize = 32;
 
-#[derive(Deserialize)]
+/// One connected app.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Raw {
+#[schemars(title = "conf/apps/*.toml")]
+pub struct App {
+    /// `client_id`: printable ASCII.
     client_id: String,
+    /// The name shown to people; the `client_id` without one.
     name: Option<String>,
+    /// A blocked app gets no token, and its tokens open nothing.
     #[serde(default)]
     blocked: bool,
+    /// How it authenticates.
     auth: AuthMethod,
+    /// One secret, or two during a rotation.
     #[serde(default)]
     secrets: Vec<SecretSource>,
+    /// Registered public keys or certificates, several during a rotation; paths are relative to this file.
     #[serde(default)]
     keys: Vec<KeySource>,
+    /// Grant types it may use.
     grants: BTreeSet<String>,
+    /// The most it may be granted.
     scopes: Vec<String>,
-    approval: RawApproval,
+    /// Who may use it.
+    approval: ApprovalRule,
+    /// The subject of `client_credentials`.
     run_as: Option<String>,
+    /// The form of its access tokens.
     #[serde(default)]
     token_format: TokenFormat,
+    /// Life of its access tokens, seconds.
     #[serde(default = "ten_minutes")]
     token_lifetime: i64,
+    /// The resource its tokens open: the `resource` of a route.
     audience: String,
+    /// Furthest accepted `exp` of its assertions, seconds ahead.
     #[serde(default = "five_minutes")]
     assertion_lifetime: i64,
 }
 
-#[derive(Deserialize)]
+/// Where a secret comes from.
+#[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum SecretSource {
+    /// `sha256:` and 64 hexadecimal digits, as `portcullis apps new-secret` prints it.
     Digest(String),
+    /// An environment variable.
     Env { env: String },
+    /// A file, relative to this one.
     File { file: String },
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct KeySource {
-    pem_file: String,
+/// A file with registered public keys.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+enum KeySource {
+    /// A `PUBLIC KEY` or a `CERTIFICATE` in PEM.
+    Pem { pem_file: String },
+    /// A JWK Set (RFC 7517).
+    Jwks { jwks_file: String },
 }
 
-#[derive(Deserialize)]
+/// Who may use the app.
+#[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
-enum RawApproval {
+enum ApprovalRule {
+    /// Every user for themselves.
     SelfAuthorized(SelfWord),
+    /// Users with one of these profiles or permission sets.
     Admin { admin: BTreeSet<String> },
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum SelfWord {
     #[serde(rename = "self")]
@@ -74,52 +101,44 @@ fn five_minutes() -> i64 {
 
 /// Reads one app; files it names are relative to its own folder.
 pub fn read(file: &Path, text: &str) -> Result<Client, Vec<Mistake>> {
-    let raw: Raw = parse(file, text)?;
-    let mut mistakes = Vec::new();
-    let mut wrong = |key: &str, message: String| {
-        let (line, message) = (line_of(text, key), format!("{key}: {message}"));
-        mistakes.push(Mistake { file: file.to_owned(), line, message });
-    };
-    let folder = file.parent().unwrap_or(Path::new("."));
+    let raw: App = parse(file, text)?;
+    let mut found = Findings::of(file, text);
+    let folder = found.folder();
     let mut secrets = Vec::new();
     for source in &raw.secrets {
-        secret(source, folder).map_or_else(|why| wrong("secrets", why), |digest| secrets.push(digest));
+        secrets.extend(found.or("secrets", secret(source, folder).map(Some), None));
     }
     let mut keys = Vec::new();
     for source in &raw.keys {
-        key(&folder.join(&source.pem_file)).map_or_else(|why| wrong("keys", why), |key| keys.push(key));
+        keys.extend(found.or("keys", read_keys(source, folder), Vec::new()));
     }
-    let scopes = ScopeSet::parse(&raw.scopes.join(" ")).unwrap_or_else(|| {
-        wrong("scopes", "a scope holds visible ASCII without quote and backslash".to_owned());
-        ScopeSet::default()
-    });
+    let scopes = super::scopes(&mut found, "scopes", &raw.scopes);
     let known: Vec<&str> = crate::grant::all().iter().map(|g| g.grant_type()).collect();
     for grant in raw.grants.iter().filter(|g| !known.contains(&g.as_str())) {
-        wrong("grants", format!("{grant} is unknown; there are {}", known.join(", ")));
+        found.wrong("grants", format!("{grant} is unknown; there are {}", known.join(", ")));
     }
-    if raw.secrets.len() > 2 {
-        wrong("secrets", "at most two, during a rotation".to_owned());
-    }
-    if raw.auth == AuthMethod::ClientSecret && raw.secrets.is_empty() {
-        wrong("auth", "client_secret needs an entry in secrets".to_owned());
-    }
-    if raw.auth == AuthMethod::PrivateKeyJwt && raw.keys.is_empty() {
-        wrong("auth", "private_key_jwt needs an entry in keys".to_owned());
-    }
-    if raw.grants.iter().any(|g| g.ends_with(":jwt-bearer")) && raw.keys.is_empty() {
-        wrong("grants", "jwt-bearer needs an entry in keys".to_owned());
-    }
-    if raw.grants.contains("client_credentials") && raw.run_as.is_none() {
-        wrong("grants", "client_credentials needs run_as".to_owned());
-    }
-    if !(1..=86_400).contains(&raw.token_lifetime) {
-        wrong("token_lifetime", "between 1 and 86400 seconds".to_owned());
-    }
-    if !(1..=3_600).contains(&raw.assertion_lifetime) {
-        wrong("assertion_lifetime", "between 1 and 3600 seconds".to_owned());
-    }
-    if !mistakes.is_empty() {
-        return Err(mistakes);
+    let printable = |text: &str| !text.is_empty() && text.bytes().all(|b| (0x20..0x7f).contains(&b));
+    let secret_less = raw.auth == AuthMethod::ClientSecret && raw.secrets.is_empty();
+    let key_less = raw.auth == AuthMethod::PrivateKeyJwt && raw.keys.is_empty();
+    let uses = |grant: &str| raw.grants.iter().any(|g| g.ends_with(grant));
+    let rules = [
+        (!printable(&raw.client_id), "client_id", "one or more printable ASCII characters (RFC 6749 appendix A.1)"),
+        (raw.secrets.len() > 2, "secrets", "at most two, during a rotation"),
+        (secret_less, "auth", "client_secret needs an entry in secrets"),
+        (key_less, "auth", "private_key_jwt needs an entry in keys"),
+        (uses(":jwt-bearer") && raw.keys.is_empty(), "grants", "jwt-bearer needs an entry in keys"),
+        (uses("client_credentials") && raw.run_as.is_none(), "grants", "client_credentials needs run_as"),
+        (
+            uses("client_credentials") && raw.auth == AuthMethod::None,
+            "auth",
+            "client_credentials needs a client that authenticates (RFC 6749 §4.4)",
+        ),
+        (!(1..=86_400).contains(&raw.token_lifetime), "token_lifetime", "between 1 and 86400 seconds"),
+        (!(1..=3_600).contains(&raw.assertion_lifetime), "assertion_lifetime", "between 1 and 3600 seconds"),
+    ];
+    rules.into_iter().filter(|(broken, ..)| *broken).for_each(|(_, key, right)| found.wrong(key, right));
+    if !found.mistakes.is_empty() {
+        return Err(found.mistakes);
     }
     Ok(Client {
         name: raw.name.unwrap_or_else(|| raw.client_id.clone()),
@@ -131,8 +150,8 @@ pub fn read(file: &Path, text: &str) -> Result<Client, Vec<Mistake>> {
         grants: raw.grants,
         scopes,
         approval: match raw.approval {
-            RawApproval::SelfAuthorized(SelfWord::SelfAuthorized) => Approval::SelfAuthorized,
-            RawApproval::Admin { admin } => Approval::Admin(admin),
+            ApprovalRule::SelfAuthorized(SelfWord::SelfAuthorized) => Approval::SelfAuthorized,
+            ApprovalRule::Admin { admin } => Approval::Admin(admin),
         },
         run_as: raw.run_as.map(Arc::from),
         token_format: raw.token_format,
@@ -161,19 +180,13 @@ fn secret(source: &SecretSource, folder: &Path) -> Result<Digest, String> {
     Ok(Digest::of(plain.as_bytes()))
 }
 
-/// A public key in PEM; its type alone decides the algorithms (RFC 8725 §3.1).
-fn key(path: &Path) -> Result<VerificationKey, String> {
-    let pem = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
-    let of = |algorithms: &[Algorithm], key| VerificationKey { kid: None, algorithms: algorithms.to_vec(), key };
-    if let Ok(key) = DecodingKey::from_ec_pem(&pem) {
-        return Ok(of(&[Algorithm::ES256], key));
-    }
-    if let Ok(key) = DecodingKey::from_ed_pem(&pem) {
-        return Ok(of(&[Algorithm::EdDSA], key));
-    }
-    let rsa = DecodingKey::from_rsa_pem(&pem);
-    rsa.map(|key| of(&[Algorithm::RS256, Algorithm::PS256], key))
-        .map_err(|_| format!("{}: not a public key in PEM (RSA, P-256 or Ed25519)", path.display()))
+fn read_keys(source: &KeySource, folder: &Path) -> Result<Vec<VerificationKey>, String> {
+    let (file, read): (_, fn(&[u8]) -> _) = match source {
+        KeySource::Pem { pem_file } => (pem_file, |bytes| VerificationKey::from_pem(bytes).map(|key| vec![key])),
+        KeySource::Jwks { jwks_file } => (jwks_file, VerificationKey::from_jwks),
+    };
+    let bytes = std::fs::read(folder.join(file)).map_err(|e| format!("{file}: {e}"))?;
+    read(&bytes).map_err(|why| format!("{file}: {why}"))
 }
 
 #[cfg(test)]

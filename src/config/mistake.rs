@@ -50,9 +50,52 @@ pub fn parse<T: DeserializeOwned>(file: &Path, text: &str) -> Result<T, Vec<Mist
     }
 }
 
-/// The line on which `needle` first stands, for mistakes found after reading.
-pub fn line_of(text: &str, needle: &str) -> usize {
-    text.lines().position(|line| line.contains(needle)).map_or(1, |n| n + 1)
+/// Collects what is wrong with the values of one file, or of one table in it.
+pub struct Findings<'a> {
+    file: &'a Path,
+    text: &'a str,
+    from: usize,
+    /// What was found.
+    pub mistakes: Vec<Mistake>,
+}
+
+impl<'a> Findings<'a> {
+    /// For the whole of `text`.
+    pub fn of(file: &'a Path, text: &'a str) -> Self {
+        Self { file, text, from: 0, mistakes: Vec::new() }
+    }
+
+    /// What follows concerns the table that begins at byte `from`.
+    pub fn within(&mut self, from: usize) -> &mut Self {
+        self.from = from.min(self.text.len());
+        self
+    }
+
+    /// The folder of the file, to which the paths in it are relative.
+    pub fn folder(&self) -> &'a Path {
+        self.file.parent().unwrap_or(Path::new("."))
+    }
+
+    /// Notes a mistake on the line where `key` is set, or where the table begins.
+    pub fn wrong(&mut self, key: &str, message: impl std::fmt::Display) {
+        let before = self.text[..self.from].matches('\n').count();
+        let sets = |line: &str| {
+            let line = line.trim_start();
+            line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with(['=', '.']))
+                || line.starts_with('[') && line.trim_matches(['[', ']', ' ']).ends_with(key)
+        };
+        let offset = self.text[self.from..].lines().position(sets).unwrap_or(0);
+        let message = format!("{key}: {message}");
+        self.mistakes.push(Mistake { file: self.file.to_owned(), line: before + offset + 1, message });
+    }
+
+    /// The value, or `wrong` and a stand-in: the reading goes on, so that every mistake is told.
+    pub fn or<T>(&mut self, key: &str, value: Result<T, String>, stand_in: T) -> T {
+        value.unwrap_or_else(|why| {
+            self.wrong(key, why);
+            stand_in
+        })
+    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! Connected apps (OAuth clients, RFC 6749 §2) and local users.
-use super::ScopeSet;
+use super::{ScopeSet, verification_key::VerificationKey};
 use crate::secret::Digest;
 use std::{collections::BTreeSet, sync::Arc};
 
 /// How a client proves who it is (OIDC Core §9 names).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AuthMethod {
     /// HTTP Basic or form body with a secret.
@@ -16,7 +16,7 @@ pub enum AuthMethod {
 }
 
 /// The form of the access tokens an app receives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenFormat {
     /// Claims sealed with an AEAD key of ours.
@@ -68,22 +68,6 @@ pub struct Client {
     pub assertion_lifetime: i64,
 }
 
-/// A registered public key with the one algorithm family its type allows (RFC 8725 §3.1).
-pub struct VerificationKey {
-    /// `kid` of a JWK, if it had one.
-    pub kid: Option<String>,
-    /// The algorithm it may verify.
-    pub algorithms: Vec<jsonwebtoken::Algorithm>,
-    /// The key.
-    pub key: jsonwebtoken::DecodingKey,
-}
-
-impl std::fmt::Debug for VerificationKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "VerificationKey({:?}, {:?})", self.kid, self.algorithms)
-    }
-}
-
 /// A local user.
 #[derive(Clone, Debug)]
 pub struct User {
@@ -91,6 +75,8 @@ pub struct User {
     pub username: Arc<str>,
     /// Profiles and permission sets, which decide admin approval.
     pub permissions: BTreeSet<String>,
+    /// The password's argon2id hash in PHC form; without one they cannot sign in here.
+    pub password: Option<Arc<str>>,
     /// An inactive user gets no token, and tokens for them open nothing.
     pub active: bool,
 }

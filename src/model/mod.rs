@@ -1,6 +1,8 @@
 //! Nouns that several flows share.
 pub mod client;
 pub mod scope;
+pub mod verification_key;
 
 pub use client::{Approval, AuthMethod, Client, TokenFormat, User};
 pub use scope::ScopeSet;
+pub use verification_key::VerificationKey;

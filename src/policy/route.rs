@@ -27,7 +27,7 @@ pub struct Requirement {
 }
 
 /// What becomes of the caller's token on its way to the upstream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenRelay {
     /// Removed.
@@ -40,7 +40,7 @@ pub enum TokenRelay {
 }
 
 /// The shape of a denial's body.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorStyle {
     /// RFC 6750 with a JSON object.

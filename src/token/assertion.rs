@@ -2,7 +2,7 @@
 use super::signature_only;
 use crate::{
     clock::Timestamp,
-    model::client::VerificationKey,
+    model::VerificationKey,
     secret::Digest,
     store::{Change, Expect, Record},
 };
