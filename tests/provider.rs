@@ -59,7 +59,8 @@ async fn world() -> World {
         policy.clients.insert(id.into(), client(id, format, &pair.public_key_pem()));
     }
     for (name, permission) in [("alice", "sales"), ("bob", "support")] {
-        let user = User { username: name.into(), permissions: [permission.to_owned()].into(), password: None, active: true };
+        let user =
+            User { username: name.into(), permissions: [permission.to_owned()].into(), password: None, active: true };
         policy.users.insert(name.into(), Arc::new(user));
     }
     let policy = Arc::new(arc_swap::ArcSwap::from_pointee(policy));
@@ -235,7 +236,7 @@ mod gate {
             upstream: Upstream {
                 addresses: vec![name("127.0.0.1:1")],
                 tls_name: None,
-                ca_pem: None,
+                authorities: None,
                 connect_timeout: second,
                 read_timeout: second,
             },

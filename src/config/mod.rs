@@ -1,3 +1,200 @@
 //! Configuration: read once, validated once, every mistake told.
 pub mod app;
+pub mod certificate;
 pub mod mistake;
+pub mod route;
+pub mod server;
+pub mod user;
+
+use crate::{
+    model::ScopeSet,
+    policy::{Policy, route::Table},
+    secret::Digest,
+};
+use certificate::{CertificateTable, Certificates};
+use mistake::{Findings, Mistake};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use server::Settings;
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use toml::Spanned;
+
+/// The main file.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "conf/portcullis.toml")]
+pub struct Main {
+    /// The issuer identifier: the https URL under which clients reach this server, without trailing slash.
+    issuer: String,
+    /// Serves an example API, and makes a certificate and the demo's keys where they are missing. Not for production.
+    #[serde(default)]
+    dev: bool,
+    #[schemars(with = "server::ServerTable")]
+    server: Spanned<server::ServerTable>,
+    #[serde(default)]
+    #[schemars(with = "Vec<CertificateTable>")]
+    certificate: Vec<Spanned<CertificateTable>>,
+    #[serde(default)]
+    #[schemars(with = "Vec<route::RouteTable>")]
+    route: Vec<Spanned<route::RouteTable>>,
+}
+
+/// A whole configuration without mistakes.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What a reload cannot change.
+    pub settings: Settings,
+    /// What it can.
+    pub policy: Policy,
+    /// What the listeners show.
+    pub certificates: Certificates,
+    /// Lawful, but hardly meant.
+    pub warnings: Vec<String>,
+}
+
+/// Reads `main`, and `apps/*.toml` and `users.toml` beside it.
+pub fn load(main: &Path) -> Result<Loaded, Vec<Mistake>> {
+    let folder = main.parent().unwrap_or(Path::new("."));
+    let mut mistakes = Vec::new();
+    let mut keep = |mut more: Vec<Mistake>| mistakes.append(&mut more);
+    let text = read(main).map_err(|m| vec![m])?;
+    let (users_file, mut texts) = (folder.join("users.toml"), vec![text.clone()]);
+    let users = match std::fs::read_to_string(&users_file) {
+        Ok(text) => {
+            let users = user::read(&users_file, &text);
+            texts.push(text);
+            users.unwrap_or_else(|m| {
+                keep(m);
+                HashMap::new()
+            })
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => HashMap::new(),
+        Err(e) => {
+            keep(vec![unreadable(&users_file, &e)]);
+            HashMap::new()
+        }
+    };
+    let mut clients = HashMap::new();
+    let files = app_files(&folder.join("apps")).unwrap_or_else(|m| {
+        keep(vec![m]);
+        Vec::new()
+    });
+    for file in files {
+        let read = read(&file).map_err(|m| vec![m]).and_then(|text| {
+            let client = app::read(&file, &text);
+            texts.push(text);
+            client
+        });
+        match read {
+            Err(more) => keep(more),
+            Ok(client) => {
+                if let Some(earlier) = clients.insert(client.id.clone(), Arc::new(client)) {
+                    let message = format!("client_id: {} stands in another file too", earlier.id);
+                    keep(vec![Mistake { file: file.clone(), line: 1, message }]);
+                }
+            }
+        }
+    }
+    let parsed = main_file(main, &text).unwrap_or_else(|more| {
+        keep(more);
+        None
+    });
+    match parsed {
+        Some((issuer, settings, certificates, routes)) if mistakes.is_empty() => {
+            let revision = Digest::of(texts.join("\0").as_bytes()).hex()[..16].to_owned();
+            let mut policy = Policy { issuer: issuer.into(), clients, users, routes, revision };
+            let warnings = warnings(&mut policy);
+            Ok(Loaded { settings, policy, certificates, warnings })
+        }
+        _ => Err(mistakes),
+    }
+}
+
+type MainParts = (String, Settings, Certificates, Table);
+
+fn main_file(file: &Path, text: &str) -> Result<Option<MainParts>, Vec<Mistake>> {
+    let raw: Main = mistake::parse(file, text)?;
+    let mut found = Findings::of(file, text);
+    let authority = raw.issuer.strip_prefix("https://").unwrap_or("");
+    if authority.is_empty() || raw.issuer.ends_with('/') || raw.issuer.contains(['?', '#', ' ']) {
+        found.wrong("issuer", "an https URL without trailing slash, query and fragment (RFC 8414 §2)");
+    }
+    if authority.contains('/') {
+        found.wrong("issuer", "a path in the issuer is not supported; use a host of its own");
+    }
+    let span = raw.server.span().start;
+    let settings = server::read(raw.server.into_inner(), raw.dev, found.within(span));
+    let mut certificates = Certificates::default();
+    if raw.certificate.is_empty() {
+        found.within(0).wrong("certificate", "the HTTPS listeners need at least one [[certificate]]");
+    }
+    for table in raw.certificate {
+        let span = table.span().start;
+        certificates.add(table.into_inner(), found.within(span));
+    }
+    let mut routes = Vec::new();
+    let mut names = std::collections::BTreeSet::new();
+    for table in raw.route {
+        let span = table.span().start;
+        let route = route::read(table.into_inner(), &raw.issuer, found.within(span));
+        if !names.insert(route.name.clone()) {
+            found.wrong("name", format!("{} names two routes", route.name));
+        }
+        routes.push(Arc::new(route));
+    }
+    let table = Table::build(routes);
+    for name in table.unreachable() {
+        found.within(0).wrong("route", format!("{name} can never match: an earlier, equally specific one takes all"));
+    }
+    if found.mistakes.is_empty() { Ok(Some((raw.issuer, settings, certificates, table))) } else { Err(found.mistakes) }
+}
+
+fn warnings(policy: &mut Policy) -> Vec<String> {
+    let opens = |audience: &str| policy.routes.iter().any(|r| *r.resource == *audience);
+    let clients = policy.clients.values();
+    let mut all: Vec<String> = clients
+        .filter(|c| !opens(&c.audience))
+        .map(|c| format!("app {}: no route has the resource {}, so its tokens open none", c.id, c.audience))
+        .collect();
+    all.sort();
+    all
+}
+
+fn app_files(folder: &Path) -> Result<Vec<PathBuf>, Mistake> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(|e| unreadable(folder, &e))?,
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|e| unreadable(folder, &e))?.path();
+        // Editors leave hidden and half-written files beside the real one.
+        let hidden = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
+        if !hidden && path.extension().is_some_and(|e| e == "toml") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn read(file: &Path) -> Result<String, Mistake> {
+    std::fs::read_to_string(file).map_err(|e| unreadable(file, &e))
+}
+
+fn unreadable(file: &Path, error: &std::io::Error) -> Mistake {
+    Mistake { file: file.to_owned(), line: 1, message: format!("cannot be read: {error}") }
+}
+
+/// Scopes named by a list; each entry is one scope token.
+fn scopes(found: &mut Findings<'_>, key: &str, list: &[String]) -> ScopeSet {
+    if list.iter().all(|s| crate::model::scope::is_scope_token(s)) {
+        return ScopeSet::of(list);
+    }
+    found.wrong(key, "a scope is visible ASCII without space, quote and backslash (RFC 6749 §3.3)");
+    ScopeSet::default()
+}

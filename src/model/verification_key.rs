@@ -126,7 +126,7 @@ mod tests {
         );
         assert_eq!(from_certificate.fingerprint, plain.fingerprint, "the certificate's own key");
         assert!(VerificationKey::from_pem(b"nothing").is_err());
-        let weak = format!(r#"{{"keys":[{{"kty":"RSA","kid":"w","n":"{}","e":"AQAB"}}]}}"#, "q".repeat(171));
+        let weak = format!(r#"{{"keys":[{{"kty":"RSA","kid":"w","n":"{}","e":"AQAB"}}]}}"#, "q".repeat(172));
         assert!(VerificationKey::from_jwks(weak.as_bytes()).unwrap_err().contains("2048"));
         assert!(VerificationKey::from_jwks(br#"{"keys":[]}"#).is_err());
     }

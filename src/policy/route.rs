@@ -68,8 +68,8 @@ pub struct Upstream {
     pub addresses: Vec<String>,
     /// Verified TLS with this server name; plain HTTP without.
     pub tls_name: Option<String>,
-    /// PEM of the CA to trust in place of the system's.
-    pub ca_pem: Option<String>,
+    /// Certificate authorities to trust in place of the system's.
+    pub authorities: Option<Arc<Vec<rustls_pki_types::CertificateDer<'static>>>>,
     /// Time to connect.
     pub connect_timeout: Duration,
     /// Time between two reads.
@@ -104,6 +104,18 @@ pub struct Route {
     /// Position for upstream addresses taken in turn.
     pub turn: Arc<std::sync::atomic::AtomicUsize>,
 }
+
+/// Where the metadata of a protected resource is served (RFC 9728 §3.1); `None` for what is no resource identifier.
+pub fn resource_metadata_path(resource: &str) -> Option<String> {
+    let rest = resource.strip_prefix("https://")?;
+    let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+    let sound =
+        !authority.is_empty() && !resource.contains(['?', '#']) && resource.bytes().all(|b| b.is_ascii_graphic());
+    sound.then(|| format!("{RESOURCE_METADATA}{}", path.trim_end_matches('/')))
+}
+
+/// RFC 9728 §3.
+pub const RESOURCE_METADATA: &str = "/.well-known/oauth-protected-resource";
 
 /// What the table says of a request.
 #[derive(Clone, Debug)]

@@ -1,0 +1,73 @@
+//! `[[certificate]]` tables: what the listeners show, chosen by SNI (RFC 6066 §3).
+use super::mistake::Findings;
+use rustls::{crypto::aws_lc_rs, sign::CertifiedKey};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::{collections::HashMap, path::Path, sync::Arc};
+
+/// A certificate chain and its key.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateTable {
+    /// Host names it is shown for; `*.example.com` covers one label.
+    hosts: Vec<String>,
+    /// PEM of the chain, the leaf first; relative to this file.
+    chain_file: String,
+    /// PEM of the private key; relative to this file.
+    key_file: String,
+}
+
+/// Certificates by host name.
+#[derive(Clone, Debug, Default)]
+pub struct Certificates {
+    by_host: HashMap<String, Arc<CertifiedKey>>,
+    first: Option<Arc<CertifiedKey>>,
+}
+
+impl Certificates {
+    /// The certificate for `name`: its own, its wildcard's, or else the first one configured.
+    pub fn find(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
+        let name = name.map(str::to_ascii_lowercase);
+        let own = name.as_deref().and_then(|name| {
+            let wildcard = || self.by_host.get(&format!("*.{}", name.split_once('.')?.1));
+            self.by_host.get(name).or_else(wildcard)
+        });
+        own.or(self.first.as_ref()).cloned()
+    }
+
+    /// Takes up one table; mistakes go to `found`.
+    pub fn add(&mut self, raw: CertificateTable, found: &mut Findings<'_>) {
+        let folder = found.folder();
+        if raw.hosts.is_empty() {
+            found.wrong("hosts", "one or more host names");
+        }
+        let chain = authorities(&folder.join(&raw.chain_file)).map_err(|why| format!("{}: {why}", raw.chain_file));
+        let chain = found.or("chain_file", chain, Vec::new());
+        let key = PrivateKeyDer::from_pem_file(folder.join(&raw.key_file))
+            .map_err(|e| format!("{}: {e}", raw.key_file))
+            .and_then(|der| aws_lc_rs::sign::any_supported_type(&der).map_err(|e| format!("{}: {e}", raw.key_file)));
+        let Some(key) = found.or("key_file", key.map(Some), None) else { return };
+        if chain.is_empty() {
+            return;
+        }
+        let certified = CertifiedKey::new(chain, key);
+        if let Err(e) = certified.keys_match() {
+            return found.wrong("key_file", format!("is not the key of {}: {e}", raw.chain_file));
+        }
+        let certified = Arc::new(certified);
+        self.first.get_or_insert_with(|| certified.clone());
+        for host in raw.hosts {
+            if self.by_host.insert(host.to_ascii_lowercase(), certified.clone()).is_some() {
+                found.wrong("hosts", format!("{host} has two certificates"));
+            }
+        }
+    }
+}
+
+/// All certificates of a PEM file; none is a mistake.
+pub fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read = CertificateDer::pem_file_iter(path).map_err(|e| e.to_string())?;
+    let all: Vec<_> = read.collect::<Result<_, _>>().map_err(|e| e.to_string())?;
+    if all.is_empty() { Err("holds no CERTIFICATE in PEM".to_owned()) } else { Ok(all) }
+}

@@ -1,0 +1,141 @@
+//! `[server]` of `conf/portcullis.toml`: what a reload cannot change.
+use super::mistake::Findings;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// Listeners, places and limits.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServerTable {
+    /// HTTPS listeners, `address:port`.
+    listen: Vec<SocketAddr>,
+    /// Plain listeners that only redirect to the issuer.
+    #[serde(default)]
+    redirect: Vec<SocketAddr>,
+    /// The listener of /metrics, /livez, /readyz and /reload; keep it off public networks.
+    #[serde(default = "loopback")]
+    admin: SocketAddr,
+    /// Folder of the database and the keys; relative to this file.
+    data: PathBuf,
+    /// Worker threads; one for each core without.
+    threads: Option<usize>,
+    /// Mebibytes of opened tokens kept in the cache.
+    #[serde(default = "sixty_four")]
+    cache_mib: u64,
+    /// Seconds for a TLS handshake.
+    #[serde(default = "ten")]
+    handshake_timeout: u64,
+    /// Seconds from a request's first byte to the end of its header.
+    #[serde(default = "ten")]
+    header_timeout: u64,
+    /// Open connections at most, over all listeners.
+    #[serde(default = "many")]
+    max_connections: usize,
+    /// Seconds that requests in flight get when the process is asked to end.
+    #[serde(default = "ten")]
+    grace: u64,
+    /// The access log's file; standard output without. Relative to this file.
+    access_log: Option<PathBuf>,
+    /// The audit stream's file; standard error without. Relative to this file.
+    audit_log: Option<PathBuf>,
+}
+
+/// What the process is started with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// HTTPS listeners.
+    pub listen: Vec<SocketAddr>,
+    /// Plain listeners that redirect.
+    pub redirect: Vec<SocketAddr>,
+    /// The admin listener.
+    pub admin: SocketAddr,
+    /// The data folder.
+    pub data: PathBuf,
+    /// Worker threads.
+    pub threads: usize,
+    /// Bytes of the token cache.
+    pub cache_bytes: u64,
+    /// Limit of a TLS handshake.
+    pub handshake_timeout: Duration,
+    /// Limit of a request's header.
+    pub header_timeout: Duration,
+    /// Open connections at most.
+    pub max_connections: usize,
+    /// Time to drain.
+    pub grace: Duration,
+    /// Access log; standard output if `None`.
+    pub access_log: Option<PathBuf>,
+    /// Audit stream; standard error if `None`.
+    pub audit_log: Option<PathBuf>,
+    /// Whether the example API and the demo's keys are made at start.
+    pub dev: bool,
+}
+
+fn loopback() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 9901))
+}
+
+fn sixty_four() -> u64 {
+    64
+}
+
+fn ten() -> u64 {
+    10
+}
+
+fn many() -> usize {
+    20_000
+}
+
+/// Validates the table; mistakes go to `found`.
+pub fn read(raw: ServerTable, dev: bool, found: &mut Findings<'_>) -> Settings {
+    if raw.listen.is_empty() {
+        found.wrong("listen", "one or more of address:port");
+    }
+    let mut all: Vec<_> = [&raw.listen[..], &raw.redirect, &[raw.admin]].concat();
+    all.retain(|a| a.port() != 0);
+    let count = all.len();
+    all.sort_unstable();
+    all.dedup();
+    if all.len() < count {
+        found.wrong("listen", "an address is named twice");
+    }
+    for (key, value) in
+        [("handshake_timeout", raw.handshake_timeout), ("header_timeout", raw.header_timeout), ("grace", raw.grace)]
+    {
+        if !(1..=600).contains(&value) {
+            found.wrong(key, "between 1 and 600 seconds");
+        }
+    }
+    if !(1..=65_536).contains(&raw.cache_mib) {
+        found.wrong("cache_mib", "between 1 and 65536");
+    }
+    if raw.max_connections == 0 {
+        found.wrong("max_connections", "at least 1");
+    }
+    if raw.threads.is_some_and(|t| !(1..=1024).contains(&t)) {
+        found.wrong("threads", "between 1 and 1024");
+    }
+    let folder = found.folder();
+    let place = |path: &Path| folder.join(path);
+    Settings {
+        listen: raw.listen,
+        redirect: raw.redirect,
+        admin: raw.admin,
+        data: place(&raw.data),
+        threads: raw.threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1),
+        cache_bytes: raw.cache_mib.saturating_mul(1 << 20),
+        handshake_timeout: Duration::from_secs(raw.handshake_timeout),
+        header_timeout: Duration::from_secs(raw.header_timeout),
+        max_connections: raw.max_connections,
+        grace: Duration::from_secs(raw.grace),
+        access_log: raw.access_log.as_deref().map(place),
+        audit_log: raw.audit_log.as_deref().map(place),
+        dev,
+    }
+}
