@@ -1,7 +1,15 @@
-.PHONY: setup test
+.PHONY: setup run demo test
 
 setup:
 	@scripts/setup.sh
+
+run: setup
+	cargo build --release --locked
+	target/release/portcullis run
+
+demo: setup
+	cargo build --release --locked
+	target/release/portcullis demo
 
 test: setup
 	cargo test --locked

@@ -1,6 +1,12 @@
 //! What Prometheus sees.
-use prometheus::{IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder, core::Collector,
+};
 use std::sync::Arc;
+
+/// Seconds; from a memory hit to a slow upstream.
+const LATENCY: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
 
 /// All metrics of one process, on a registry of its own.
 pub struct Metrics {
@@ -13,25 +19,80 @@ pub struct Metrics {
     pub reloads: IntCounterVec,
     /// When the policy in force was taken up, seconds since the epoch.
     pub last_reload: IntGauge,
+    /// Look-ups in the cache of opened tokens: hit, miss, negative.
+    pub cache: IntCounterVec,
+    /// Tokens pushed out of the cache, by cause.
+    pub cache_evictions: IntCounterVec,
+    /// Bytes and entries of the cache.
+    pub cache_size: IntGaugeVec,
+    /// Seconds from the request to the upstream's response header, by route.
+    pub upstream: HistogramVec,
+    /// Seconds of a store commit.
+    pub store_commit: Histogram,
+    /// Open connections.
+    pub connections: IntGauge,
+    /// Connections refused for want of room.
+    pub connections_refused: IntCounter,
+    /// TLS handshakes that failed or took too long.
+    pub handshakes_failed: IntCounter,
+}
+
+/// Counts one open connection while it lives.
+pub struct OpenConnection(IntGauge);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+const FIRM: &str = "names and labels are constant and well formed, and each is registered once";
+
+fn add<C: Collector + Clone + 'static>(registry: &Registry, made: prometheus::Result<C>) -> C {
+    let collector = made.expect(FIRM);
+    registry.register(Box::new(collector.clone())).expect(FIRM);
+    collector
 }
 
 impl Metrics {
     /// Registers everything.
     pub fn new() -> Arc<Self> {
         let registry = Registry::new();
-        let counter = |name: &str, help: &str, labels: &[&str]| {
-            let counter = IntCounterVec::new(Opts::new(name, help), labels).expect("names and labels are well formed");
-            registry.register(Box::new(counter.clone())).expect("each name is registered once");
-            counter
+        let r = &registry;
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            add(r, IntCounterVec::new(Opts::new(format!("portcullis_{name}"), help), labels))
         };
-        let decisions = counter("portcullis_decisions_total", "Decisions of the gate", &["route", "outcome", "reason"]);
-        let token_requests = counter("portcullis_token_requests_total", "Token requests", &["grant", "outcome"]);
-        let reloads = counter("portcullis_reloads_total", "Policy reloads", &["outcome"]);
-        let last_reload =
-            IntGauge::new("portcullis_last_reload_timestamp_seconds", "When the policy in force was taken up")
-                .expect("the name is well formed");
-        registry.register(Box::new(last_reload.clone())).expect("each name is registered once");
-        Arc::new(Self { registry, decisions, token_requests, reloads, last_reload })
+        let gauge = |name: &str, help: &str| add(r, IntGauge::new(format!("portcullis_{name}"), help));
+        let counter = |name: &str, help: &str| add(r, IntCounter::new(format!("portcullis_{name}"), help));
+        let histogram = |name: &str, help: &str| HistogramOpts::new(name, help).buckets(LATENCY.to_vec());
+        let build = IntGaugeVec::new(Opts::new("portcullis_build_info", "The running version"), &["version"]);
+        add(r, build).with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let upstream = histogram("portcullis_upstream_seconds", "Time to the upstream's response header");
+        let sizes = Opts::new("portcullis_token_cache_size", "Cache of opened tokens, in bytes and entries");
+        Arc::new(Self {
+            decisions: counters("decisions_total", "Decisions of the gate", &["route", "outcome", "reason"]),
+            token_requests: counters("token_requests_total", "Token requests", &["grant", "outcome"]),
+            reloads: counters("reloads_total", "Policy reloads", &["outcome"]),
+            last_reload: gauge("last_reload_timestamp_seconds", "When the policy in force was taken up"),
+            cache: counters("token_cache_total", "Look-ups in the cache of opened tokens", &["result"]),
+            cache_evictions: counters("token_cache_evictions_total", "Tokens removed from the cache", &["cause"]),
+            cache_size: add(r, IntGaugeVec::new(sizes, &["unit"])),
+            upstream: add(r, HistogramVec::new(upstream, &["route"])),
+            store_commit: add(
+                r,
+                Histogram::with_opts(histogram("portcullis_store_commit_seconds", "Time of a store commit")),
+            ),
+            connections: gauge("connections", "Open connections"),
+            connections_refused: counter("connections_refused_total", "Connections refused for want of room"),
+            handshakes_failed: counter("tls_handshakes_failed_total", "TLS handshakes failed or too slow"),
+            registry,
+        })
+    }
+
+    /// Counts a connection until the guard is dropped.
+    pub fn connection_opened(&self) -> OpenConnection {
+        self.connections.inc();
+        OpenConnection(self.connections.clone())
     }
 
     /// The text exposition format.

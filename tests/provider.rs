@@ -52,7 +52,7 @@ async fn world() -> World {
     let pair = rcgen::KeyPair::generate().unwrap();
     let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
     let keys = Arc::new(Keys::load_or_create(data.path(), &*clock).unwrap());
-    let tokens = Arc::new(Tokens::new(keys, store.clone(), 1 << 20));
+    let tokens = Arc::new(Tokens::new(keys, store.clone(), 1 << 20, &Metrics::new()));
     tokens.load_revocations(clock.now()).await.unwrap();
     let mut policy = Policy { issuer: "https://id.example".into(), ..Policy::default() };
     for (id, format) in [("app", TokenFormat::Opaque), ("jwt", TokenFormat::Jwt), ("blocked", TokenFormat::Opaque)] {
@@ -64,7 +64,8 @@ async fn world() -> World {
         policy.users.insert(name.into(), Arc::new(user));
     }
     let policy = Arc::new(arc_swap::ArcSwap::from_pointee(policy));
-    let provider = Provider::new(policy, store, tokens.clone(), clock.clone(), Metrics::new());
+    let provider =
+        Provider::new(policy, store, tokens.clone(), clock.clone(), Metrics::new(), portcullis::log::Log::off());
     let key = jsonwebtoken::EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).unwrap();
     World { provider, tokens, clock, key, _data: data }
 }
@@ -336,6 +337,8 @@ mod gate {
             policy: Arc::new(arc_swap::ArcSwap::from_pointee(policy)),
             clock: w.clock.clone(),
             metrics: Metrics::new(),
+            access_log: portcullis::log::Log::off(),
+            authorities: Default::default(),
         };
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let gate = free.local_addr().unwrap().to_string();

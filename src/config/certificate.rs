@@ -4,7 +4,11 @@ use rustls::{crypto::aws_lc_rs, sign::CertifiedKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// A certificate chain and its key.
 #[derive(Deserialize, JsonSchema)]
@@ -23,6 +27,7 @@ pub struct CertificateTable {
 pub struct Certificates {
     by_host: HashMap<String, Arc<CertifiedKey>>,
     first: Option<Arc<CertifiedKey>>,
+    files: Vec<PathBuf>,
 }
 
 impl Certificates {
@@ -36,12 +41,18 @@ impl Certificates {
         own.or(self.first.as_ref()).cloned()
     }
 
+    /// The files they were read from.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
     /// Takes up one table; mistakes go to `found`.
     pub fn add(&mut self, raw: CertificateTable, found: &mut Findings<'_>) {
         let folder = found.folder();
         if raw.hosts.is_empty() {
             found.wrong("hosts", "one or more host names");
         }
+        self.files.extend([&raw.chain_file, &raw.key_file].map(|file| folder.join(file)));
         let chain = authorities(&folder.join(&raw.chain_file)).map_err(|why| format!("{}: {why}", raw.chain_file));
         let chain = found.or("chain_file", chain, Vec::new());
         let key = PrivateKeyDer::from_pem_file(folder.join(&raw.key_file))

@@ -2,6 +2,7 @@
 pub mod app;
 pub mod certificate;
 pub mod mistake;
+pub mod reload;
 pub mod route;
 pub mod server;
 pub mod user;

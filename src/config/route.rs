@@ -1,7 +1,8 @@
 //! `[[route]]` tables of `conf/portcullis.toml`.
 use super::{mistake::Findings, scopes};
 use crate::policy::route::{
-    ErrorStyle, IdentityHeaders, PathRule, Requirement, Route, TokenRelay, Upstream, resource_metadata_path,
+    Authorities, ErrorStyle, IdentityHeaders, PathRule, Requirement, Route, TokenRelay, Upstream,
+    resource_metadata_path,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -187,12 +188,16 @@ fn upstream(raw: UpstreamTable, found: &mut Findings<'_>) -> Upstream {
     let folder = found.folder();
     let authorities = raw.ca_file.map(|file| {
         let read = super::certificate::authorities(&folder.join(&file)).map_err(|why| format!("{file}: {why}"));
-        found.or("ca_file", read, Vec::new())
+        let sound = read.and_then(|all| match all.iter().find_map(|c| webpki::anchor_from_trusted_cert(c).err()) {
+            Some(e) => Err(format!("{file}: not the certificate of an authority: {e}")),
+            None => Ok(all),
+        });
+        Authorities::of(found.or("ca_file", sound, Vec::new()))
     });
     Upstream {
         addresses: raw.addresses,
         tls_name: raw.tls_name,
-        authorities: authorities.map(Arc::new),
+        authorities,
         connect_timeout: Duration::from_millis(raw.connect_timeout_ms),
         read_timeout: Duration::from_millis(raw.read_timeout_ms),
     }

@@ -20,6 +20,9 @@ pub struct ServerTable {
     /// The listener of /metrics, /livez, /readyz and /reload; keep it off public networks.
     #[serde(default = "loopback")]
     admin: SocketAddr,
+    /// In dev mode, where the example API listens.
+    #[serde(default = "example")]
+    example_api: SocketAddr,
     /// Folder of the database and the keys; relative to this file.
     data: PathBuf,
     /// Worker threads; one for each core without.
@@ -72,12 +75,16 @@ pub struct Settings {
     pub access_log: Option<PathBuf>,
     /// Audit stream; standard error if `None`.
     pub audit_log: Option<PathBuf>,
-    /// Whether the example API and the demo's keys are made at start.
-    pub dev: bool,
+    /// The example API, in dev mode alone.
+    pub example_api: Option<SocketAddr>,
 }
 
 fn loopback() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 9901))
+}
+
+fn example() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 9902))
 }
 
 fn sixty_four() -> u64 {
@@ -136,6 +143,6 @@ pub fn read(raw: ServerTable, dev: bool, found: &mut Findings<'_>) -> Settings {
         grace: Duration::from_secs(raw.grace),
         access_log: raw.access_log.as_deref().map(place),
         audit_log: raw.audit_log.as_deref().map(place),
-        dev,
+        example_api: dev.then_some(raw.example_api),
     }
 }

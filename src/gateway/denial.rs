@@ -1,6 +1,6 @@
 //! What a refused request is told (RFC 6750 §3).
 use super::guard::Denial;
-use crate::policy::route::ErrorStyle;
+use crate::policy::route::{ErrorStyle, Route};
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::json;
@@ -26,35 +26,97 @@ impl Denial {
         }
     }
 
-    /// The response; `scope` is what the route asks for, where one was found.
-    pub fn response(self, style: ErrorStyle, scope: &str) -> Response<Bytes> {
+    /// The response.
+    pub fn response(self, told: &Told) -> Response<Bytes> {
         let (status, code, description) = self.words();
-        let body = match (style, self) {
+        let body = match (told.style, self) {
             (ErrorStyle::Salesforce, Self::Unauthenticated | Self::InvalidToken) => {
                 json!([{"message": "Session expired or invalid", "errorCode": "INVALID_SESSION_ID"}])
             }
             (ErrorStyle::Salesforce, _) => json!([{"message": description, "errorCode": code.to_ascii_uppercase()}]),
             (ErrorStyle::Oauth, _) => json!({"error": code, "error_description": description}),
         };
-        let mut response = Response::new(Bytes::from(body.to_string()));
-        *response.status_mut() = status;
+        let mut response = json_response(status, &body);
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let realm = format!("Bearer realm=\"portcullis\"{}", told.metadata);
         let challenge = match self {
-            Self::Unauthenticated => Some("Bearer realm=\"portcullis\"".to_owned()),
-            Self::InvalidToken | Self::InvalidRequest => Some(format!("Bearer realm=\"portcullis\", error=\"{code}\"")),
-            Self::InsufficientScope => {
-                Some(format!("Bearer realm=\"portcullis\", error=\"{code}\", scope=\"{scope}\""))
-            }
+            Self::Unauthenticated => Some(realm),
+            Self::InvalidToken | Self::InvalidRequest => Some(format!("{realm}, error=\"{code}\"")),
+            Self::InsufficientScope => Some(format!("{realm}, error=\"{code}\", scope=\"{}\"", told.scope)),
             Self::NotFound | Self::MethodNotAllowed | Self::ClientNotAllowed | Self::Unavailable => None,
         };
         // A scope token carries no quote and no control character (RFC 6749 §3.3).
         if let Some(value) = challenge.and_then(|c| HeaderValue::from_str(&c).ok()) {
             headers.insert(header::WWW_AUTHENTICATE, value);
         }
+        if self == Self::MethodNotAllowed
+            && let Ok(value) = HeaderValue::from_str(&told.allow)
+        {
+            headers.insert(header::ALLOW, value);
+        }
+        if self == Self::Unavailable {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
         response
     }
+}
+
+/// What a denial may tell of the route.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// Shape of the body.
+    pub style: ErrorStyle,
+    /// The scopes the route asks for.
+    pub scope: String,
+    /// `resource_metadata` of the challenge (RFC 9728 §5.1), with its comma.
+    pub metadata: String,
+    /// Methods that the path takes.
+    pub allow: String,
+}
+
+impl Told {
+    /// Nothing but the shape.
+    pub fn nothing(style: ErrorStyle) -> Self {
+        Self { style, ..Self::default() }
+    }
+
+    /// What is to be known of `route` for `method`.
+    pub fn of(route: &Route, method: &str) -> Self {
+        let requirement = route.requirement(method);
+        let needed: Vec<&str> = requirement.all.iter().chain(requirement.any.iter()).collect();
+        Self {
+            style: route.errors,
+            scope: needed.join(" "),
+            metadata: format!(", resource_metadata=\"{}\"", route.metadata_url()),
+            allow: String::new(),
+        }
+    }
+}
+
+/// The answer when the upstream or the way to it failed.
+pub fn failure(status: u16, style: ErrorStyle) -> Response<Bytes> {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let (code, description) = match status {
+        StatusCode::BAD_GATEWAY => ("bad_gateway", "the upstream did not answer"),
+        StatusCode::GATEWAY_TIMEOUT => ("gateway_timeout", "the upstream took too long"),
+        StatusCode::PAYLOAD_TOO_LARGE => ("invalid_request", "the body is too large"),
+        StatusCode::REQUEST_TIMEOUT => ("invalid_request", "the request came too slowly"),
+        s if s.is_client_error() => ("invalid_request", "the request is malformed"),
+        _ => ("server_error", "the request could not be served"),
+    };
+    let body = match style {
+        ErrorStyle::Oauth => json!({"error": code, "error_description": description}),
+        ErrorStyle::Salesforce => json!([{"message": description, "errorCode": code.to_ascii_uppercase()}]),
+    };
+    json_response(status, &body)
+}
+
+fn json_response(status: StatusCode, body: &serde_json::Value) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(body.to_string()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 #[cfg(test)]
@@ -63,15 +125,15 @@ mod tests {
 
     #[test]
     fn rfc_6750_challenges_and_the_salesforce_body() {
-        let challenge =
-            |d: Denial| d.response(ErrorStyle::Oauth, "read write").headers().get("www-authenticate").cloned();
+        let told = Told { scope: "read write".to_owned(), ..Told::default() };
+        let challenge = |d: Denial| d.response(&told).headers().get("www-authenticate").cloned();
         assert_eq!(challenge(Denial::Unauthenticated).unwrap(), "Bearer realm=\"portcullis\"");
         assert_eq!(challenge(Denial::InvalidToken).unwrap(), "Bearer realm=\"portcullis\", error=\"invalid_token\"");
         let scope = challenge(Denial::InsufficientScope).unwrap();
         assert_eq!(scope, "Bearer realm=\"portcullis\", error=\"insufficient_scope\", scope=\"read write\"");
         assert_eq!(challenge(Denial::Unavailable), None);
         assert_eq!(Denial::Unavailable.words().0, 503, "never 401 when a dependency is down");
-        let body = Denial::InvalidToken.response(ErrorStyle::Salesforce, "").into_body();
+        let body = Denial::InvalidToken.response(&Told::nothing(ErrorStyle::Salesforce)).into_body();
         assert_eq!(&body[..], br#"[{"errorCode":"INVALID_SESSION_ID","message":"Session expired or invalid"}]"#);
     }
 }

@@ -1,6 +1,12 @@
 //! The gate: what must be decided before a request may go to an upstream.
+pub mod admin;
 pub mod canonical;
+pub mod connection;
 pub mod credential;
+pub mod ctx;
 pub mod denial;
 pub mod guard;
+mod mount;
 pub mod proxy;
+pub mod server;
+pub mod upstream;

@@ -1,33 +1,32 @@
 //! What happens to a request, top to bottom: Pingora's phases, a few lines each.
 use super::{
     canonical::canonical,
-    guard::{self, Denial, Permit},
+    connection::{HeaderSeen, KEEPALIVE},
+    ctx::{Admitted, Ctx},
+    denial::Told,
+    guard::{self, Denial},
+    mount,
+    upstream::{self, Arrival, ParsedAuthorities},
 };
 use crate::{
     clock::Clock,
+    log::Log,
     metrics::Metrics,
     policy::{
         SharedPolicy,
-        route::{ErrorStyle, Found, TokenRelay},
+        route::{ErrorStyle, Found},
     },
     provider::Provider,
     token::Tokens,
 };
-use bytes::{Bytes, BytesMut};
-use http::{Request, Response};
+use http::{HeaderMap, StatusCode};
 use pingora::{
     http::{RequestHeader, ResponseHeader},
     prelude::*,
-    proxy::{ProxyHttp, Session},
+    proxy::{FailToProxy, ProxyHttp, Session},
 };
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
-
-/// Largest body that the authorization server reads, bytes.
-const MAX_BODY: usize = 1 << 20;
-const BODY_TIME: Duration = Duration::from_secs(10);
+use serde_json::json;
+use std::{any::Any, sync::Arc, time::Instant};
 
 /// The gate.
 pub struct Gateway {
@@ -41,167 +40,180 @@ pub struct Gateway {
     pub clock: Arc<dyn Clock>,
     /// Decisions are counted here.
     pub metrics: Arc<Metrics>,
-}
-
-/// A permit, and the issuer of the policy that gave it: one request sees one policy.
-pub struct Admitted {
-    permit: Permit,
-    issuer: Arc<str>,
+    /// One line a request.
+    pub access_log: Log,
+    /// Upstreams' certificate authorities.
+    pub authorities: ParsedAuthorities,
 }
 
 #[async_trait::async_trait]
 impl ProxyHttp for Gateway {
-    type CTX = Option<Admitted>;
+    type CTX = Ctx;
 
-    fn new_ctx(&self) -> Self::CTX {
-        None
+    fn new_ctx(&self) -> Ctx {
+        Ctx::new()
     }
 
-    async fn request_filter(&self, session: &mut Session, admitted: &mut Self::CTX) -> Result<bool> {
+    fn on_connection_reuse(&self, _session: &mut Session, _ctx: &mut Ctx, carried: Box<dyn Any + Send + Sync>) {
+        if let Some(seen) = carried.downcast_ref::<HeaderSeen>() {
+            seen.tell();
+        }
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
         // Pingora's default is to keep an idle connection for ever.
-        session.set_keepalive(Some(10));
+        session.set_keepalive(Some(KEEPALIVE));
         let request = session.req_header();
+        ctx.begin(&request.headers);
         let raw = request.raw_path();
         let raw = raw.split(|b| *b == b'?').next().unwrap_or(raw);
-        let hosts = request.headers.get_all("host").iter().count();
-        let framed_twice =
-            request.headers.contains_key("content-length") && request.headers.contains_key("transfer-encoding");
-        let host = request.uri.authority().map(|a| a.as_str()).or_else(|| request.headers.get("host")?.to_str().ok());
-        let (Ok(path), Some(host), false, false) = (canonical(raw), host, hosts > 1, framed_twice) else {
+        let (Ok(path), Some(host), false) = (canonical(raw), host(request), ambiguous(&request.headers)) else {
             session.set_keepalive(None);
-            return self.deny(session, "none", Denial::InvalidRequest, ErrorStyle::Oauth, "").await;
+            return self.deny(session, ctx, Denial::InvalidRequest, Told::nothing(ErrorStyle::Oauth)).await;
         };
         if self.provider.owns(path) {
-            return self.local(session).await;
+            (ctx.outcome, ctx.reason) = ("local", "provider");
+            let request = mount::read(session).await?;
+            mount::send(session, self.provider.handle(request).await).await?;
+            return Ok(true);
         }
         let policy = self.policy.load();
-        let host = host.rsplit_once(':').map_or(host, |(h, _)| h).trim_end_matches('.').to_ascii_lowercase();
         let method = request.method.as_str();
         let asked = (host.as_str(), path, method);
         match guard::check(&policy, &self.tokens, asked, &request.headers, self.clock.now()) {
-            Ok(given) => {
-                self.metrics.decisions.with_label_values(&[&*given.route().name, "allow", "ok"]).inc();
-                *admitted = Some(Admitted { permit: given, issuer: policy.issuer.clone() });
+            Ok(permit) => {
+                ctx.route = permit.route().name.clone();
+                (ctx.outcome, ctx.reason) = ("allow", "ok");
+                self.metrics.decisions.with_label_values(&[&*ctx.route, "allow", "ok"]).inc();
+                ctx.admitted = Some(Admitted { permit, issuer: policy.issuer.clone() });
                 Ok(false)
             }
             Err(denial) => {
-                let (name, style, scope) = match policy.routes.find(asked.0, asked.1, asked.2) {
-                    Found::Route(r) => (r.name.clone(), r.errors, r.requirement(method).all.to_string()),
-                    Found::MethodNotAllowed | Found::NotFound => ("none".into(), ErrorStyle::Oauth, String::new()),
+                let told = match policy.routes.find(asked.0, asked.1, asked.2) {
+                    Found::Route(route) => {
+                        ctx.route = route.name.clone();
+                        Told::of(&route, method)
+                    }
+                    Found::MethodNotAllowed(allowed) => Told { allow: allowed, ..Told::nothing(ErrorStyle::Oauth) },
+                    Found::NotFound => Told::nothing(ErrorStyle::Oauth),
                 };
-                self.deny(session, &name, denial, style, &scope).await
+                self.deny(session, ctx, denial, told).await
             }
         }
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, admitted: &mut Self::CTX) -> Result<Box<HttpPeer>> {
-        let Admitted { permit, .. } =
-            admitted.as_ref().ok_or_else(|| Error::explain(InternalError, "no permit, nowhere to go"))?;
-        let upstream = &permit.route().upstream;
-        let turn = permit.route().turn.fetch_add(1, Ordering::Relaxed) % upstream.addresses.len().max(1);
-        let address = upstream.addresses.get(turn).ok_or_else(|| Error::explain(InternalError, "no address"))?;
-        let name = upstream.tls_name.clone();
-        let mut peer = HttpPeer::new(address.as_str(), name.is_some(), name.unwrap_or_default());
-        peer.options.connection_timeout = Some(upstream.connect_timeout);
-        peer.options.read_timeout = Some(upstream.read_timeout);
-        Ok(Box::new(peer))
+    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+        let route = admitted(ctx)?.permit.route();
+        let peer = upstream::peer(&route.upstream, &route.turn, &self.authorities).await?;
+        ctx.sent = Some(Instant::now());
+        Ok(peer)
     }
 
     async fn upstream_request_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         request: &mut RequestHeader,
-        admitted: &mut Self::CTX,
+        ctx: &mut Ctx,
     ) -> Result<()> {
-        let Admitted { permit, issuer } =
-            admitted.as_ref().ok_or_else(|| Error::explain(InternalError, "no permit, nowhere to go"))?;
-        let names = &permit.route().headers;
-        let ours = [names.user.as_str(), &names.client, &names.scopes].map(folded);
-        let foreign: Vec<_> = request.headers.keys().filter(|k| believed(k.as_str(), &ours)).cloned().collect();
-        foreign.iter().for_each(|name| drop(request.remove_header(name)));
-        if permit.route().relay != TokenRelay::Pass {
-            request.remove_header("authorization");
+        let tls = session.digest().is_some_and(|d| d.ssl_digest.is_some());
+        let arrival = Arrival {
+            client: session.client_addr().and_then(|a| a.as_inet()).map(|a| a.ip().to_string()),
+            host: host(session.req_header()),
+            scheme: if tls { "https" } else { "http" },
+        };
+        upstream::identify(request, ctx, admitted(ctx)?, arrival, &self.tokens, self.clock.now())
+    }
+
+    async fn response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        if let Some(sent) = ctx.sent {
+            self.metrics.upstream.with_label_values(&[&*ctx.route]).observe(sent.elapsed().as_secs_f64());
         }
-        let Some(opened) = permit.opened() else { return Ok(()) };
-        request.insert_header(names.user.clone(), &*opened.subject)?;
-        request.insert_header(names.client.clone(), &*opened.client)?;
-        request.insert_header(names.scopes.clone(), opened.scopes.to_string())?;
-        if permit.route().relay == TokenRelay::Replace {
-            let audience = &permit.route().resource;
-            let token = self.tokens.mint_for_upstream(opened, issuer, audience, self.clock.now());
-            request.insert_header("authorization", format!("Bearer {token}"))?;
+        response.insert_header("X-Request-Id", &*ctx.request_id)
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, e: &Error, ctx: &mut Ctx) -> FailToProxy {
+        let status = failure_status(e);
+        if status > 0 && session.response_written().is_none() {
+            let style = ctx.admitted.as_ref().map_or(ErrorStyle::Oauth, |a| a.permit.route().errors);
+            // The client may be gone already, and then there is nobody to tell.
+            let _ = mount::send(session, super::denial::failure(status, style)).await;
         }
-        Ok(())
+        ctx.reason = if e.esource() == &ErrorSource::Upstream { "upstream_failed" } else { "failed" };
+        FailToProxy { error_code: status, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, e: Option<&Error>, ctx: &mut Ctx) {
+        let request = session.req_header();
+        let opened = ctx.admitted.as_ref().and_then(|a| a.permit.opened());
+        let seconds = ctx.started.elapsed().as_secs_f64();
+        self.access_log.write(json!({
+            "time": self.clock.now(), "request_id": ctx.request_id, "trace": ctx.traceparent.get(3..35),
+            "client_address": session.client_addr().map(ToString::to_string),
+            // The query may hold what nobody should read later.
+            "method": request.method.as_str(), "path": request.uri.path(), "route": &*ctx.route,
+            "client": opened.map(|o| &*o.client), "subject": opened.map(|o| &*o.subject),
+            "decision": ctx.outcome, "reason": ctx.reason,
+            "status": session.response_written().map(|r| r.status.as_u16()),
+            "bytes": session.body_bytes_sent(), "seconds": seconds, "error": e.map(|e| e.etype().as_str()),
+        }));
     }
 }
 
 impl Gateway {
-    async fn deny(&self, to: &mut Session, route: &str, why: Denial, style: ErrorStyle, scope: &str) -> Result<bool> {
-        self.metrics.decisions.with_label_values(&[route, "deny", why.words().1]).inc();
-        send(to, why.response(style, scope)).await
-    }
-
-    /// Hands a whole request to the authorization server.
-    async fn local(&self, session: &mut Session) -> Result<bool> {
-        let mut body = BytesMut::new();
-        let read = async {
-            while let Some(part) = session.read_request_body().await? {
-                body.extend_from_slice(&part);
-                if body.len() > MAX_BODY {
-                    return Error::e_explain(HTTPStatus(413), "the body is too large");
-                }
-            }
-            Ok(())
-        };
-        tokio::time::timeout(BODY_TIME, read)
-            .await
-            .map_err(|_| Error::explain(HTTPStatus(408), "the body came too slowly"))??;
-        let head = session.req_header();
-        let mut request = Request::new(body.freeze());
-        *request.method_mut() = head.method.clone();
-        *request.uri_mut() = head.uri.clone();
-        *request.headers_mut() = head.headers.clone();
-        send(session, self.provider.handle(request).await).await
+    async fn deny(&self, session: &mut Session, ctx: &mut Ctx, why: Denial, told: Told) -> Result<bool> {
+        (ctx.outcome, ctx.reason) = ("deny", why.words().1);
+        self.metrics.decisions.with_label_values(&[&*ctx.route, "deny", ctx.reason]).inc();
+        mount::send(session, why.response(&told)).await?;
+        Ok(true)
     }
 }
 
-async fn send(session: &mut Session, response: Response<Bytes>) -> Result<bool> {
-    let (parts, body) = response.into_parts();
-    let mut head = ResponseHeader::build(parts.status, None)?;
-    for (name, value) in &parts.headers {
-        head.append_header(name, value)?;
+fn admitted(ctx: &Ctx) -> Result<&Admitted> {
+    ctx.admitted.as_ref().ok_or_else(|| Error::explain(InternalError, "no permit, nowhere to go"))
+}
+
+/// The host asked for, lower case, without port and trailing dot; `None` if it is told twice and differently.
+fn host(request: &RequestHeader) -> Option<String> {
+    let plain = |text: &str| {
+        let name = text.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
+        name.map_or(text, |(name, _)| name).trim_end_matches('.').to_ascii_lowercase()
+    };
+    let header = match request.headers.get("host") {
+        Some(value) => Some(plain(value.to_str().ok()?)),
+        None => None,
+    };
+    let authority = request.uri.authority().map(|a| plain(a.as_str()));
+    match (authority, header) {
+        (Some(a), Some(h)) if a != h => None,
+        (Some(host), _) | (None, Some(host)) if !host.is_empty() && !host.contains(['@', '/']) => Some(host),
+        _ => None,
     }
-    head.insert_header("content-length", body.len())?;
-    session.write_response_header(Box::new(head), false).await?;
-    session.write_response_body(Some(body), true).await?;
-    Ok(true)
 }
 
-/// Lower case with `_` and `.` as `-`: the spellings that frameworks confuse.
-fn folded(name: &str) -> String {
-    name.to_ascii_lowercase().replace(['_', '.'], "-")
+/// Whether two readers might take different requests out of these headers.
+fn ambiguous(headers: &HeaderMap) -> bool {
+    let several = |name| headers.get_all(name).iter().count() > 1;
+    several("host")
+        || several("content-length")
+        || several("transfer-encoding")
+        || headers.contains_key("content-length") && headers.contains_key("transfer-encoding")
 }
 
-/// Whether an upstream might believe this header, so that a client must not send it (S62).
-fn believed(name: &str, ours: &[String; 3]) -> bool {
-    let name = folded(name);
-    let exact = ["forwarded", "x-original-url", "x-rewrite-url", "x-http-method-override", "x-real-ip"];
-    name.starts_with("x-auth-")
-        || name.starts_with("x-forwarded-")
-        || exact.contains(&name.as_str())
-        || ours.contains(&name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn s62_every_spelling_of_an_identity_header_is_foreign() {
-        let ours = ["X-User", "X-App", "X-Scopes"].map(folded);
-        for name in ["x-auth-client", "X_Auth_Client", "x.forwarded.user", "X-FORWARDED-For", "x_user", "Forwarded"] {
-            assert!(believed(name, &ours), "{name}");
-        }
-        assert!(!believed("x-request-id", &ours) && !believed("accept", &ours));
+fn failure_status(e: &Error) -> u16 {
+    match (e.etype(), e.esource()) {
+        (HTTPStatus(code), _) => *code,
+        (ConnectTimedout | ReadTimedout | WriteTimedout | TLSHandshakeTimedout, ErrorSource::Upstream) => 504,
+        (_, ErrorSource::Upstream) => 502,
+        (ConnectTimedout, _) => 504,
+        (ConnectError | ConnectRefused | ConnectNoRoute, _) => 502,
+        (WriteError | ReadError | ConnectionClosed, ErrorSource::Downstream) => 0,
+        (ReadTimedout, ErrorSource::Downstream) => 408,
+        (_, ErrorSource::Downstream) => StatusCode::BAD_REQUEST.as_u16(),
+        _ => StatusCode::INTERNAL_SERVER_ERROR.as_u16(),
     }
 }

@@ -1,4 +1,5 @@
 //! The immutable snapshot that one request sees from its first line to its last.
+pub mod diff;
 pub mod route;
 
 use crate::model::{Client, User};

@@ -61,6 +61,23 @@ pub struct IdentityHeaders {
     pub scopes: String,
 }
 
+/// Certificate authorities that an upstream's certificate must come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authorities {
+    /// In DER.
+    pub certificates: Arc<Vec<rustls_pki_types::CertificateDer<'static>>>,
+    /// SHA-256 of all of them.
+    pub digest: crate::secret::Digest,
+}
+
+impl Authorities {
+    /// Of certificates known to be well formed.
+    pub fn of(certificates: Vec<rustls_pki_types::CertificateDer<'static>>) -> Self {
+        let all: Vec<u8> = certificates.iter().flat_map(|c| c.to_vec()).collect();
+        Self { certificates: Arc::new(certificates), digest: crate::secret::Digest::of(&all) }
+    }
+}
+
 /// Where requests go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
@@ -69,7 +86,7 @@ pub struct Upstream {
     /// Verified TLS with this server name; plain HTTP without.
     pub tls_name: Option<String>,
     /// Certificate authorities to trust in place of the system's.
-    pub authorities: Option<Arc<Vec<rustls_pki_types::CertificateDer<'static>>>>,
+    pub authorities: Option<Authorities>,
     /// Time to connect.
     pub connect_timeout: Duration,
     /// Time between two reads.
@@ -105,6 +122,14 @@ pub struct Route {
     pub turn: Arc<std::sync::atomic::AtomicUsize>,
 }
 
+impl Route {
+    /// Where the metadata of its resource is found (RFC 9728 §3.1).
+    pub fn metadata_url(&self) -> String {
+        let authority = self.resource.split('/').nth(2).unwrap_or_default();
+        format!("https://{authority}{}", resource_metadata_path(&self.resource).unwrap_or_default())
+    }
+}
+
 /// Where the metadata of a protected resource is served (RFC 9728 §3.1); `None` for what is no resource identifier.
 pub fn resource_metadata_path(resource: &str) -> Option<String> {
     let rest = resource.strip_prefix("https://")?;
@@ -122,8 +147,8 @@ pub const RESOURCE_METADATA: &str = "/.well-known/oauth-protected-resource";
 pub enum Found {
     /// The most specific route.
     Route(Arc<Route>),
-    /// A path is known, but not with this method.
-    MethodNotAllowed,
+    /// A path is known, but not with this method; with these, comma-separated.
+    MethodNotAllowed(String),
     /// No route: 404.
     NotFound,
 }
@@ -141,7 +166,7 @@ impl Table {
 
     /// The most specific route for a canonical path.
     pub fn find(&self, host: &str, path: &str, method: &str) -> Found {
-        let mut known = false;
+        let mut known = BTreeSet::new();
         for route in &self.0 {
             if route.host.as_deref().is_some_and(|h| h != host) || !route.path.matches(path) {
                 continue;
@@ -149,9 +174,12 @@ impl Table {
             if route.methods.is_empty() || route.methods.contains(method) {
                 return Found::Route(route.clone());
             }
-            known = true;
+            known.extend(route.methods.iter().map(String::as_str));
         }
-        if known { Found::MethodNotAllowed } else { Found::NotFound }
+        if known.is_empty() {
+            return Found::NotFound;
+        }
+        Found::MethodNotAllowed(known.into_iter().collect::<Vec<_>>().join(", "))
     }
 
     /// The routes, most specific first.

@@ -1,6 +1,9 @@
 //! Authorization server metadata (RFC 8414).
 use super::paths;
-use crate::{grant, policy::Policy};
+use crate::{
+    grant,
+    policy::{Policy, route::resource_metadata_path},
+};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -27,4 +30,23 @@ pub fn metadata(policy: &Policy) -> Value {
         "introspection_endpoint_auth_methods_supported": methods,
         "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
     })
+}
+
+/// The metadata of the protected resource whose document has this path (RFC 9728 §2).
+pub fn resource(policy: &Policy, path: &str) -> Option<Value> {
+    let here = |r: &str| resource_metadata_path(r).as_deref() == Some(path);
+    let routes: Vec<_> = policy.routes.iter().filter(|r| here(&r.resource)).collect();
+    let resource = routes.first()?.resource.clone();
+    let requirements = routes
+        .iter()
+        .filter(|r| r.resource == resource)
+        .flat_map(|r| std::iter::once(&r.requirement).chain(r.per_method.iter().map(|(_, q)| q)));
+    let scopes: BTreeSet<&str> = requirements.flat_map(|q| q.all.iter().chain(q.any.iter())).collect();
+    Some(json!({
+        "resource": resource,
+        "authorization_servers": [policy.issuer],
+        "jwks_uri": format!("{}{}", policy.issuer, paths::JWKS),
+        "scopes_supported": scopes,
+        "bearer_methods_supported": ["header"],
+    }))
 }

@@ -9,8 +9,9 @@ pub mod token;
 
 use crate::{
     clock::{Clock, Timestamp},
+    log::Log,
     metrics::Metrics,
-    policy::{Policy, SharedPolicy},
+    policy::{Policy, SharedPolicy, route::RESOURCE_METADATA},
     store::Store,
     token::Tokens,
 };
@@ -34,6 +35,10 @@ pub mod paths {
     pub const JWKS: &str = "/.well-known/jwks.json";
 }
 
+fn is_resource_metadata(path: &str) -> bool {
+    path.strip_prefix(RESOURCE_METADATA).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// What one request sees: one policy, one time.
 pub struct Cx {
     /// The snapshot.
@@ -44,6 +49,8 @@ pub struct Cx {
     pub tokens: Arc<Tokens>,
     /// The time, read once.
     pub now: Timestamp,
+    /// What was issued, refused, ended.
+    pub audit: Log,
 }
 
 impl Cx {
@@ -61,6 +68,7 @@ pub struct Provider {
     tokens: Arc<Tokens>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    audit: Log,
 }
 
 impl Provider {
@@ -71,13 +79,14 @@ impl Provider {
         tokens: Arc<Tokens>,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
+        audit: Log,
     ) -> Self {
-        Self { policy, store, tokens, clock, metrics }
+        Self { policy, store, tokens, clock, metrics, audit }
     }
 
     /// Whether `path` is answered here rather than proxied. `/oauth2/` is ours whole.
     pub fn owns(&self, path: &str) -> bool {
-        path.starts_with("/oauth2/") || path == paths::METADATA || path == paths::JWKS
+        path.starts_with("/oauth2/") || path == paths::METADATA || path == paths::JWKS || is_resource_metadata(path)
     }
 
     /// Answers one request.
@@ -87,10 +96,12 @@ impl Provider {
             store: self.store.clone(),
             tokens: self.tokens.clone(),
             now: self.clock.now(),
+            audit: self.audit.clone(),
         };
         let allowed = match request.uri().path() {
             paths::TOKEN | paths::REVOKE | paths::INTROSPECT => Method::POST,
             paths::METADATA | paths::JWKS => Method::GET,
+            path if is_resource_metadata(path) => Method::GET,
             _ => return respond(StatusCode::NOT_FOUND, Some(&json!({"error": "not_found"}))),
         };
         if request.method() != allowed {
@@ -101,10 +112,14 @@ impl Provider {
         }
         match request.uri().path() {
             paths::TOKEN => self.token(&request, &cx).await,
-            paths::REVOKE => settle("revoke", revoke::answer(&request, &cx).await),
-            paths::INTROSPECT => settle("introspect", introspect::answer(&request, &cx).map(Some)),
+            paths::REVOKE => settle("revoke", &cx, revoke::answer(&request, &cx).await),
+            paths::INTROSPECT => settle("introspect", &cx, introspect::answer(&request, &cx).map(Some)),
             paths::JWKS => respond(StatusCode::OK, Some(&cx.tokens.jwks())),
-            _ => respond(StatusCode::OK, Some(&discovery::metadata(&cx.policy))),
+            paths::METADATA => respond(StatusCode::OK, Some(&discovery::metadata(&cx.policy))),
+            path => match discovery::resource(&cx.policy, path) {
+                Some(document) => respond(StatusCode::OK, Some(&document)),
+                None => respond(StatusCode::NOT_FOUND, Some(&json!({"error": "not_found"}))),
+            },
         }
     }
 
@@ -116,25 +131,19 @@ impl Provider {
             Err(error) => (error.code.name(), error.detail.as_str()),
         };
         self.metrics.token_requests.with_label_values(&[trace.grant, name]).inc();
-        audit(&json!({"event": "token", "outcome": name, "grant": trace.grant, "client": trace.client,
+        cx.audit.write(json!({"event": "token", "outcome": name, "grant": trace.grant, "client": trace.client,
             "subject": trace.subject, "scope": trace.scopes, "detail": detail, "time": cx.now}));
-        settle("token", outcome.map(Some))
+        settle("token", cx, outcome.map(Some))
     }
 }
 
-/// One line of the audit stream; JSON escapes whatever a caller put in (log injection).
-pub fn audit(event: &Value) {
-    use std::io::Write;
-    // A closed stderr must not end a request.
-    let _ = writeln!(std::io::stderr(), "{{\"audit\":{event}}}");
-}
-
-fn settle(endpoint: &str, outcome: Result<Option<Value>, OAuthError>) -> Response<Bytes> {
+fn settle(endpoint: &str, cx: &Cx, outcome: Result<Option<Value>, OAuthError>) -> Response<Bytes> {
     match outcome {
         Ok(body) => respond(StatusCode::OK, body.as_ref()),
         Err(error) => {
             if endpoint != "token" {
-                audit(&json!({"event": endpoint, "outcome": error.code.name(), "detail": error.detail}));
+                cx.audit.write(json!({"event": endpoint, "outcome": error.code.name(),
+                    "detail": error.detail, "time": cx.now}));
             }
             refuse(&error)
         }

@@ -1,6 +1,6 @@
 //! Token revocation (RFC 7009).
 use super::{
-    Cx, audit, client_auth,
+    Cx, client_auth,
     error::{Code, OAuthError},
     params::Params,
 };
@@ -22,7 +22,7 @@ pub async fn answer(request: &Request<Bytes>, cx: &Cx) -> Result<Option<Value>, 
     match cx.tokens.open(token, cx.now) {
         Ok(opened) if opened.client == caller.client.id => {
             cx.tokens.revoke(&opened, cx.now).await?;
-            audit(&json!({"event": "revoke", "outcome": "revoked", "client": opened.client,
+            cx.audit.write(json!({"event": "revoke", "outcome": "revoked", "client": opened.client,
                 "subject": opened.subject, "authorization": opened.authorization, "time": cx.now}));
         }
         Err(OpenError::Unavailable) => {

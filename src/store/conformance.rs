@@ -59,8 +59,8 @@ async fn memory() {
 async fn sqlite_and_it_outlives_the_process() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store.db");
-    suite(Arc::new(SqliteStore::open(&path).unwrap())).await;
-    let again = SqliteStore::open(&path).unwrap();
+    suite(Arc::new(SqliteStore::open(&path, None).unwrap())).await;
+    let again = SqliteStore::open(&path, None).unwrap();
     assert!(again.get("race", NOW).await.unwrap().is_some());
     let other = rusqlite::Connection::open(&path).unwrap();
     other.execute("UPDATE record SET body = x'00' WHERE key = 'race'", []).unwrap();
@@ -72,5 +72,5 @@ fn a_damaged_file_is_refused_at_start() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store.db");
     std::fs::write(&path, vec![0x5a; 8192]).unwrap();
-    assert!(matches!(SqliteStore::open(&path), Err(StoreError::Corrupt(_))));
+    assert!(matches!(SqliteStore::open(&path, None), Err(StoreError::Corrupt(_))));
 }

@@ -1,6 +1,6 @@
 //! The embedded default: SQLite in WAL mode, synchronous FULL, one writer that commits in groups.
 use super::{Change, Changes, Expect, FeedEntry, Record, Store, StoreError};
-use crate::{clock::Timestamp, secret::Digest};
+use crate::{clock::Timestamp, metrics::Metrics, secret::Digest};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::{
     os::unix::fs::OpenOptionsExt,
@@ -30,11 +30,12 @@ struct Job {
 pub struct SqliteStore {
     reader: Arc<Mutex<Connection>>,
     writer: mpsc::Sender<Job>,
+    metrics: Option<Arc<Metrics>>,
 }
 
 impl SqliteStore {
     /// Opens or makes the file at `path` (0600); a damaged one is refused.
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
+    pub fn open(path: &Path, metrics: Option<Arc<Metrics>>) -> Result<Self, StoreError> {
         std::fs::OpenOptions::new()
             .append(true)
             .create(true)
@@ -63,7 +64,7 @@ impl SqliteStore {
             .name("store-writer".to_owned())
             .spawn(run)
             .map_err(|e| StoreError::Unavailable(e.to_string()))?;
-        Ok(Self { reader: Arc::new(Mutex::new(reader)), writer })
+        Ok(Self { reader: Arc::new(Mutex::new(reader)), writer, metrics })
     }
 
     async fn read<T: Send + 'static>(
@@ -200,6 +201,7 @@ impl Store for SqliteStore {
 
     async fn commit(&self, changes: Changes, now: Timestamp) -> Result<(), StoreError> {
         let gone = || StoreError::Unavailable("the writer has stopped".to_owned());
+        let _timer = self.metrics.as_ref().map(|m| m.store_commit.start_timer());
         let (done, answer) = oneshot::channel();
         self.writer.send(Job { changes, now, done }).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?

@@ -5,6 +5,7 @@ pub mod revocation;
 
 use crate::{
     clock::Timestamp,
+    metrics::Metrics,
     model::{ScopeSet, TokenFormat},
     secret,
     store::{Store, StoreError},
@@ -13,12 +14,13 @@ use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as B64};
 use jsonwebtoken::{Algorithm, Header, Validation};
 use keys::Keys;
+use prometheus::IntCounter;
 use revocation::{Lifelines, Revocations};
 use serde::{Deserialize, Serialize};
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -26,6 +28,7 @@ use std::{
 /// Longest token that is looked at, bytes.
 pub const MAX_TOKEN_LENGTH: usize = 8 * 1024;
 const UPSTREAM_LIFETIME: i64 = 60;
+const FEED_BATCH: usize = 1000;
 
 /// An access token whose seal or signature holds.
 #[derive(Debug)]
@@ -91,16 +94,39 @@ pub struct Tokens {
     ready: AtomicBool,
     good: moka::sync::Cache<[u8; 32], Arc<Opened>>,
     bad: moka::sync::Cache<[u8; 32], ()>,
+    followed: AtomicU64,
+    hits: IntCounter,
+    misses: IntCounter,
+    negative: IntCounter,
 }
 
 impl Tokens {
     /// A cache bounded by `cache_bytes`. Call [`Self::load_revocations`] before opening.
-    pub fn new(keys: Arc<Keys>, store: Arc<dyn Store>, cache_bytes: u64) -> Self {
-        let good =
-            moka::sync::Cache::builder().max_capacity(cache_bytes).weigher(|_, o: &Arc<Opened>| weight(o)).build();
+    pub fn new(keys: Arc<Keys>, store: Arc<dyn Store>, cache_bytes: u64, metrics: &Metrics) -> Self {
+        let evictions = metrics.cache_evictions.clone();
+        let good = moka::sync::Cache::builder()
+            .max_capacity(cache_bytes)
+            .weigher(|_, o: &Arc<Opened>| weight(o))
+            .eviction_listener(move |_, _, cause| {
+                let cause = if cause == moka::notification::RemovalCause::Size { "size" } else { "ended" };
+                evictions.with_label_values(&[cause]).inc();
+            })
+            .build();
         // Apart from the good ones, so that a flood of bad tokens pushes nothing out.
         let bad = moka::sync::Cache::builder().max_capacity(8192).time_to_live(Duration::from_secs(5)).build();
-        Self { keys, store, revocations: Revocations::default(), ready: AtomicBool::new(false), good, bad }
+        let counter = |result: &str| metrics.cache.with_label_values(&[result]);
+        Self {
+            keys,
+            store,
+            revocations: Revocations::default(),
+            ready: AtomicBool::new(false),
+            good,
+            bad,
+            followed: AtomicU64::new(0),
+            hits: counter("hit"),
+            misses: counter("miss"),
+            negative: counter("negative"),
+        }
     }
 
     /// Reads what was revoked before this process started.
@@ -112,6 +138,38 @@ impl Tokens {
         }
         self.ready.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// Takes up what other processes ended since the last call; the first call reads everything.
+    pub async fn follow(&self, now: Timestamp) -> Result<(), StoreError> {
+        if !self.ready() {
+            return self.load_revocations(now).await;
+        }
+        loop {
+            let after = self.followed.load(Ordering::Acquire);
+            let entries = self.store.feed(after, FEED_BATCH).await?;
+            let Some(last) = entries.last() else { return Ok(()) };
+            for entry in entries.iter().filter(|e| e.key.starts_with(Revocations::prefix())) {
+                if let Some(record) = self.store.get(&entry.key, now).await? {
+                    self.revocations.restore(&record);
+                }
+            }
+            self.followed.store(last.sequence, Ordering::Release);
+        }
+    }
+
+    /// Whether what was revoked is known, so that anything can be decided.
+    pub fn ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    /// Sets the gauges of the cache.
+    pub fn measure(&self, metrics: &Metrics) {
+        let set = |unit: &str, n: u64| {
+            metrics.cache_size.with_label_values(&[unit]).set(i64::try_from(n).unwrap_or(i64::MAX));
+        };
+        set("bytes", self.good.weighted_size());
+        set("entries", self.good.entry_count());
     }
 
     /// Mints an access token; nothing is written anywhere.
@@ -144,7 +202,7 @@ impl Tokens {
 
     /// Opens a token: a cache hit, or its seal or signature checked once for all who wait.
     pub fn open(&self, token: &str, now: Timestamp) -> Result<Arc<Opened>, OpenError> {
-        if !self.ready.load(Ordering::Acquire) {
+        if !self.ready() {
             return Err(OpenError::Unavailable);
         }
         if token.len() > MAX_TOKEN_LENGTH {
@@ -153,13 +211,21 @@ impl Tokens {
         let mut digest = [0; 32];
         digest.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
         let opened = match self.good.get(&digest) {
-            Some(opened) => opened,
-            None if self.bad.contains_key(&digest) => return Err(OpenError::Invalid),
-            None => self
-                .good
-                .try_get_with(digest, || self.open_cold(token, now).ok_or(()).map(Arc::new))
-                .map_err(|_| self.bad.insert(digest, ()))
-                .map_err(|()| OpenError::Invalid)?,
+            Some(opened) => {
+                self.hits.inc();
+                opened
+            }
+            None if self.bad.contains_key(&digest) => {
+                self.negative.inc();
+                return Err(OpenError::Invalid);
+            }
+            None => {
+                self.misses.inc();
+                self.good
+                    .try_get_with(digest, || self.open_cold(token, now).ok_or(()).map(Arc::new))
+                    .map_err(|_| self.bad.insert(digest, ()))
+                    .map_err(|()| OpenError::Invalid)?
+            }
         };
         if opened.expires <= now {
             self.good.invalidate(&digest);
@@ -192,11 +258,6 @@ impl Tokens {
     /// The public keys (RFC 7517).
     pub fn jwks(&self) -> serde_json::Value {
         self.keys.jwks()
-    }
-
-    /// Tokens held open.
-    pub fn cache_entries(&self) -> u64 {
-        self.good.entry_count()
     }
 
     fn sign(&self, typ: &str, claims: &Claims) -> String {

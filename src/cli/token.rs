@@ -1,0 +1,104 @@
+//! `portcullis token`
+use super::CLOCK;
+use crate::{
+    clock::Clock,
+    metrics::Metrics,
+    secret,
+    store::Store,
+    token::{OpenError, Tokens, keys::Keys},
+};
+use clap::Subcommand;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde_json::json;
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Tokens.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Read a token from standard input and print what it says.
+    Inspect,
+    /// Read a token from standard input and end it; a running gateway refuses it within a second.
+    Revoke,
+    /// Print an assertion for the JWT bearer grant (RFC 7523), signed with the app's own key.
+    Assertion {
+        /// The app's `client_id`.
+        #[arg(long)]
+        client: String,
+        /// The user to act for.
+        #[arg(long)]
+        subject: String,
+        /// The app's private key, PEM (PKCS#8; P-256, RSA or Ed25519).
+        #[arg(long)]
+        key: PathBuf,
+        /// Seconds until it expires.
+        #[arg(long, default_value_t = 120)]
+        lifetime: i64,
+        /// `aud`; the configured issuer without.
+        #[arg(long)]
+        audience: Option<String>,
+    },
+}
+
+/// Runs the command.
+pub fn run(config: &Path, command: Command) -> Result<(), String> {
+    match command {
+        Command::Assertion { client, subject, key, lifetime, audience } => {
+            let audience = match audience {
+                Some(given) => given,
+                None => super::loaded(config)?.policy.issuer.to_string(),
+            };
+            println!("{}", assertion(&client, &subject, &audience, &key, lifetime)?);
+            Ok(())
+        }
+        Command::Inspect => with_token(config, false),
+        Command::Revoke => with_token(config, true),
+    }
+}
+
+/// An assertion of `client` for `subject`.
+pub fn assertion(client: &str, subject: &str, audience: &str, key: &Path, lifetime: i64) -> Result<String, String> {
+    let pem = std::fs::read(key).map_err(|e| format!("{}: {e}", key.display()))?;
+    let (algorithm, key) = EncodingKey::from_ec_pem(&pem)
+        .map(|k| (Algorithm::ES256, k))
+        .or_else(|_| EncodingKey::from_rsa_pem(&pem).map(|k| (Algorithm::RS256, k)))
+        .or_else(|_| EncodingKey::from_ed_pem(&pem).map(|k| (Algorithm::EdDSA, k)))
+        .map_err(|_| format!("{}: not a private key in PEM (PKCS#8)", key.display()))?;
+    let now = CLOCK.now();
+    let claims = json!({"iss": client, "sub": subject, "aud": audience, "iat": now, "exp": now.plus(lifetime),
+        "jti": secret::random_id()});
+    jsonwebtoken::encode(&Header::new(algorithm), &claims, &key).map_err(|e| e.to_string())
+}
+
+fn with_token(config: &Path, end: bool) -> Result<(), String> {
+    let mut token = String::new();
+    std::io::stdin().read_to_string(&mut token).map_err(|e| e.to_string())?;
+    let loaded = super::loaded(config)?;
+    let store: Arc<dyn Store> = Arc::new(super::store(&loaded)?);
+    let keys = Keys::load_or_create(&loaded.settings.data, &CLOCK)?;
+    let tokens = Tokens::new(Arc::new(keys), store, 1 << 20, &Metrics::new());
+    let work = async {
+        let now = CLOCK.now();
+        tokens.load_revocations(now).await.map_err(|e| e.to_string())?;
+        let opened = tokens.open(token.trim(), now).map_err(|why| {
+            match why {
+                OpenError::Invalid => "not a token of this gateway",
+                OpenError::Expired => "the token has expired",
+                OpenError::Revoked => "the token was revoked",
+                OpenError::Unavailable => "the revocations cannot be read",
+            }
+            .to_owned()
+        })?;
+        if end {
+            tokens.revoke(&opened, now).await.map_err(|e| e.to_string())?;
+        }
+        let said = json!({"client_id": opened.client, "sub": opened.subject, "scope": opened.scopes.to_string(),
+            "aud": opened.audience, "jti": opened.jti, "iat": opened.issued, "exp": opened.expires, "revoked": end});
+        println!("{said:#}");
+        Ok(())
+    };
+    super::block_on(work)?
+}

@@ -1,0 +1,107 @@
+//! What one request carries through the phases.
+use super::guard::Permit;
+use crate::secret;
+use http::HeaderMap;
+use std::{sync::Arc, time::Instant};
+
+/// A permit, and the issuer of the policy that gave it: one request sees one policy.
+pub struct Admitted {
+    /// Leave to go upstream.
+    pub permit: Permit,
+    /// `iss` of tokens made for the upstream.
+    pub issuer: Arc<str>,
+}
+
+/// State of one request.
+pub struct Ctx {
+    /// Set by the guard alone.
+    pub admitted: Option<Admitted>,
+    /// The request's identifier in logs and at the upstream.
+    pub request_id: String,
+    /// W3C Trace Context, as it came or begun here.
+    pub traceparent: String,
+    /// The route's name, where one was found.
+    pub route: Arc<str>,
+    /// `allow`, `deny` or `local`.
+    pub outcome: &'static str,
+    /// Why.
+    pub reason: &'static str,
+    /// When the request's header had been read.
+    pub started: Instant,
+    /// When the upstream was chosen.
+    pub sent: Option<Instant>,
+}
+
+impl Ctx {
+    /// The state of a request that nothing is known of.
+    pub fn new() -> Self {
+        Self {
+            admitted: None,
+            request_id: String::new(),
+            traceparent: String::new(),
+            route: "none".into(),
+            outcome: "none",
+            reason: "none",
+            started: Instant::now(),
+            sent: None,
+        }
+    }
+
+    /// Takes up the request: a new identifier, and the caller's trace if it is well formed.
+    pub fn begin(&mut self, headers: &HeaderMap) {
+        self.started = Instant::now();
+        self.request_id = secret::random_id();
+        let mut given = headers.get_all("traceparent").iter();
+        let sound = given.next().and_then(|v| v.to_str().ok()).filter(|v| is_traceparent(v));
+        self.traceparent = match (sound, given.next()) {
+            (Some(one), None) => one.to_owned(),
+            _ => new_traceparent(),
+        };
+    }
+}
+
+impl Default for Ctx {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn new_traceparent() -> String {
+    let bytes = secret::random::<24>();
+    let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    format!("00-{}-{}-01", &hex[..32], &hex[32..])
+}
+
+/// Version 00 of `traceparent` (W3C Trace Context §3.2).
+fn is_traceparent(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let hex = |part: &str, length| {
+        part.len() == length && part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    };
+    let not_zero = |part: &str| part.bytes().any(|b| b != b'0');
+    match parts[..] {
+        ["00", trace, span, flags] => {
+            hex(trace, 32) && not_zero(trace) && hex(span, 16) && not_zero(span) && hex(flags, 2)
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sound_trace_is_kept_and_anything_else_is_begun_anew() {
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let taken = |value: &str| {
+            let mut ctx = Ctx::new();
+            ctx.begin(&HeaderMap::from_iter([(http::HeaderName::from_static("traceparent"), value.parse().unwrap())]));
+            ctx.traceparent
+        };
+        assert_eq!(taken(good), good);
+        for bad in ["00-00000000000000000000000000000000-00f067aa0ba902b7-01", "x", &good[1..], &good.to_uppercase()] {
+            assert!(taken(bad) != bad && is_traceparent(&taken(bad)), "{bad}");
+        }
+    }
+}

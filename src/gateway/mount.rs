@@ -1,0 +1,44 @@
+//! Session ⇄ Provider: whole requests in, whole responses out.
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response};
+use pingora::{http::ResponseHeader, prelude::*, proxy::Session};
+use std::time::Duration;
+
+/// Largest body that the authorization server reads, bytes.
+const MAX_BODY: usize = 1 << 20;
+const BODY_TIME: Duration = Duration::from_secs(10);
+
+/// Reads the request whole.
+pub async fn read(session: &mut Session) -> Result<Request<Bytes>> {
+    let mut body = BytesMut::new();
+    let read = async {
+        while let Some(part) = session.read_request_body().await? {
+            body.extend_from_slice(&part);
+            if body.len() > MAX_BODY {
+                return Error::e_explain(HTTPStatus(413), "the body is too large");
+            }
+        }
+        Ok(())
+    };
+    tokio::time::timeout(BODY_TIME, read)
+        .await
+        .map_err(|_| Error::explain(HTTPStatus(408), "the body came too slowly"))??;
+    let head = session.req_header();
+    let mut request = Request::new(body.freeze());
+    *request.method_mut() = head.method.clone();
+    *request.uri_mut() = head.uri.clone();
+    *request.headers_mut() = head.headers.clone();
+    Ok(request)
+}
+
+/// Writes the response whole.
+pub async fn send(session: &mut Session, response: Response<Bytes>) -> Result<()> {
+    let (parts, body) = response.into_parts();
+    let mut head = ResponseHeader::build(parts.status, None)?;
+    for (name, value) in &parts.headers {
+        head.append_header(name, value)?;
+    }
+    head.insert_header("content-length", body.len())?;
+    session.write_response_header(Box::new(head), false).await?;
+    session.write_response_body(Some(body), true).await
+}

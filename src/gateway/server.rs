@@ -1,0 +1,168 @@
+//! The process: listeners, signals, what runs beside them, and the end.
+use super::{
+    admin::{Admin, Echo, Redirect},
+    connection::{Front, Limits},
+    proxy::Gateway,
+    upstream::ParsedAuthorities,
+};
+use crate::{
+    clock::{Clock, SystemClock},
+    config::{Loaded, reload::Reloader, server::Settings},
+    log::Log,
+    metrics::Metrics,
+    provider::Provider,
+    store::{Store, sqlite::SqliteStore},
+    token::{Tokens, keys::Keys},
+};
+use pingora::{
+    apps::{HttpServerOptions, http_app::ServeHttp},
+    proxy::HttpProxy,
+    server::{RunArgs, Server, ShutdownWatch, configuration::ServerConf},
+    services::{background::BackgroundService, background::background_service, listening::Service},
+};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+/// How long a revocation by another process (the command line) may go unnoticed.
+const FEED_POLL: Duration = Duration::from_millis(200);
+const PURGE_EVERY: u32 = 300;
+const PURGE_BATCH: usize = 500;
+
+/// Serves until asked to end; the error says what could not be started.
+pub fn run(main: &Path, loaded: Loaded) -> Result<(), String> {
+    let settings = loaded.settings.clone();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let metrics = Metrics::new();
+    let (access_log, audit) = logs(&settings)?;
+    std::fs::create_dir_all(&settings.data).map_err(|e| format!("{}: {e}", settings.data.display()))?;
+    let store = SqliteStore::open(&settings.data.join("portcullis.db"), Some(metrics.clone()));
+    let store: Arc<dyn Store> = Arc::new(store.map_err(|e| e.to_string())?);
+    let keys = Keys::load_or_create(&settings.data, &*clock)?;
+    let tokens = Tokens::new(Arc::new(keys), store.clone(), settings.cache_bytes, &metrics);
+    let tokens = Arc::new(tokens);
+    let reloader = Arc::new(Reloader::new(main, loaded, clock.clone(), metrics.clone(), audit.clone()));
+    let policy = reloader.policy();
+    let provider = Provider::new(policy.clone(), store.clone(), tokens.clone(), clock.clone(), metrics.clone(), audit);
+    let gateway = Gateway {
+        provider: Arc::new(provider),
+        tokens: tokens.clone(),
+        policy: policy.clone(),
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+        access_log,
+        authorities: ParsedAuthorities::default(),
+    };
+    free(&settings)?;
+
+    let conf = ServerConf {
+        threads: settings.threads,
+        grace_period_seconds: Some(0),
+        graceful_shutdown_timeout_seconds: Some(settings.grace.as_secs()),
+        // Nobody but us may offer this process its listeners.
+        upgrade_sock: settings.data.join("upgrade.sock").to_string_lossy().into_owned(),
+        upstream_keepalive_pool_size: 512,
+        ..ServerConf::default()
+    };
+    let mut server = Server::new_with_opt_and_conf(None, conf);
+    server.bootstrap();
+    let mut proxy = HttpProxy::new(gateway, server.configuration.clone());
+    let mut options = HttpServerOptions::default();
+    options.h2_idle_timeout = Some(Duration::from_secs(60));
+    proxy.server_options = Some(options);
+    proxy.handle_init_modules();
+    let limits = Limits {
+        handshake: settings.handshake_timeout,
+        header: settings.header_timeout,
+        connections: settings.max_connections,
+    };
+    let front = Front::new(proxy, reloader.certificates(), limits, metrics.clone()).map_err(|e| e.to_string())?;
+    let mut https = Service::new("https".to_owned(), front);
+    settings.listen.iter().for_each(|address| https.add_tcp(&address.to_string()));
+    server.add_service(https);
+    let draining = Arc::new(AtomicBool::new(false));
+    let admin = Admin { metrics, reloader: reloader.clone(), tokens: tokens.clone(), draining: draining.clone() };
+    server.add_service(plain("admin", admin, &[settings.admin]));
+    if !settings.redirect.is_empty() {
+        server.add_service(plain("redirect", Redirect { policy }, &settings.redirect));
+    }
+    if let Some(address) = settings.example_api {
+        server.add_service(plain("example api", Echo, &[address]));
+    }
+    reloader.clone().watch().map_err(|e| format!("watching {}: {e}", main.display()))?;
+    server.add_service(background_service("upkeep", Upkeep { tokens, store, clock, reloader, draining }));
+    server.run(RunArgs::default());
+    Ok(())
+}
+
+fn logs(settings: &Settings) -> Result<(Log, Log), String> {
+    let open = |place: &Option<std::path::PathBuf>, otherwise: fn() -> Log| match place {
+        Some(path) => Log::file(path).map_err(|e| format!("{}: {e}", path.display())),
+        None => Ok(otherwise()),
+    };
+    Ok((open(&settings.access_log, Log::stdout)?, open(&settings.audit_log, Log::stderr)?))
+}
+
+/// Pingora ends a process whose address is taken with a panic: say it in words first.
+fn free(settings: &Settings) -> Result<(), String> {
+    let all = settings.listen.iter().chain(&settings.redirect).chain([&settings.admin]).chain(&settings.example_api);
+    for address in all {
+        std::net::TcpListener::bind(address).map_err(|e| format!("cannot listen on {address}: {e}"))?;
+    }
+    Ok(())
+}
+
+fn plain<A: ServeHttp + Send + Sync + 'static>(name: &str, app: A, addresses: &[SocketAddr]) -> Service<A> {
+    let mut service = Service::new(name.to_owned(), app);
+    service.threads = Some(1);
+    addresses.iter().for_each(|address| service.add_tcp(&address.to_string()));
+    service
+}
+
+/// What goes on beside the requests.
+struct Upkeep {
+    tokens: Arc<Tokens>,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    reloader: Arc<Reloader>,
+    draining: Arc<AtomicBool>,
+}
+
+#[async_trait::async_trait]
+impl BackgroundService for Upkeep {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        use tokio::signal::unix::{SignalKind, signal};
+        // SIGHUP would end the process if nobody took it.
+        let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+        let mut tick = tokio::time::interval(FEED_POLL);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut round = 0_u32;
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {
+                    // A store that does not answer is tried again at the next tick.
+                    let _ = self.tokens.follow(self.clock.now()).await;
+                    round = round.wrapping_add(1);
+                    if round.is_multiple_of(PURGE_EVERY) {
+                        let _ = self.store.purge(self.clock.now(), PURGE_BATCH).await;
+                    }
+                }
+                _ = hangup.recv() => {
+                    let reloader = self.reloader.clone();
+                    // The outcome is in the audit stream, the metrics and /readyz.
+                    let _ = tokio::task::spawn_blocking(move || reloader.reload("SIGHUP").is_ok()).await;
+                }
+                _ = shutdown.changed() => {
+                    self.draining.store(true, Ordering::Release);
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The way to an upstream, and what it is told about the caller.
+use super::ctx::{Admitted, Ctx};
+use crate::{
+    clock::Timestamp,
+    policy::route::{Authorities, TokenRelay, Upstream},
+    secret::Digest,
+    token::Tokens,
+};
+use pingora::{
+    http::RequestHeader,
+    prelude::*,
+    utils::tls::{WrappedX509, parse_x509},
+};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+type Parsed = Arc<[WrappedX509]>;
+
+/// Certificate authorities of upstreams in Pingora's form, parsed once.
+pub struct ParsedAuthorities(moka::sync::Cache<Digest, Parsed>);
+
+impl Default for ParsedAuthorities {
+    fn default() -> Self {
+        Self(moka::sync::Cache::new(1024))
+    }
+}
+
+impl ParsedAuthorities {
+    fn of(&self, authorities: &Authorities) -> Parsed {
+        self.0.get_with(authorities.digest, || {
+            authorities.certificates.iter().map(|c| WrappedX509::new(c.to_vec(), parse_x509)).collect()
+        })
+    }
+}
+
+/// The next address of `upstream`, taken in turn.
+pub async fn peer(upstream: &Upstream, turn: &AtomicUsize, parsed: &ParsedAuthorities) -> Result<Box<HttpPeer>> {
+    let turn = turn.fetch_add(1, Ordering::Relaxed) % upstream.addresses.len().max(1);
+    let address = upstream.addresses.get(turn).ok_or_else(|| Error::explain(InternalError, "no address"))?;
+    // Resolved here so that a name that does not resolve is an error of this request alone.
+    let address = tokio::net::lookup_host(address.as_str())
+        .await
+        .ok()
+        .and_then(|mut all| all.next())
+        .ok_or_else(|| Error::explain(ConnectError, format!("{address} does not resolve")))?;
+    let name = upstream.tls_name.clone();
+    let mut peer = HttpPeer::new(address, name.is_some(), name.unwrap_or_default());
+    peer.options.connection_timeout = Some(upstream.connect_timeout);
+    peer.options.total_connection_timeout = Some(upstream.connect_timeout * 2);
+    peer.options.read_timeout = Some(upstream.read_timeout);
+    peer.options.write_timeout = Some(upstream.read_timeout);
+    if let Some(authorities) = &upstream.authorities {
+        peer.options.ca = Some(parsed.of(authorities));
+        // Connections verified under other authorities are not shared.
+        peer.group_key = authorities.digest.0.iter().take(8).fold(0, |key, byte| (key << 8) | u64::from(*byte));
+    }
+    Ok(Box::new(peer))
+}
+
+/// What the request came over.
+pub struct Arrival {
+    /// The caller's address.
+    pub client: Option<String>,
+    /// `Host` or `:authority`.
+    pub host: Option<String>,
+    /// `https` or `http`.
+    pub scheme: &'static str,
+}
+
+/// Takes away what a client may not say, and says who calls (S62).
+pub fn identify(
+    request: &mut RequestHeader,
+    ctx: &Ctx,
+    admitted: &Admitted,
+    arrival: Arrival,
+    tokens: &Tokens,
+    now: Timestamp,
+) -> Result<()> {
+    let route = admitted.permit.route();
+    let names = &route.headers;
+    let ours = [names.user.as_str(), &names.client, &names.scopes].map(folded);
+    let foreign: Vec<_> = request.headers.keys().filter(|k| believed(k.as_str(), &ours)).cloned().collect();
+    foreign.iter().for_each(|name| drop(request.remove_header(name)));
+    if route.relay != TokenRelay::Pass {
+        request.remove_header("authorization");
+    }
+    request.insert_header("X-Request-Id", &*ctx.request_id)?;
+    request.insert_header("traceparent", &*ctx.traceparent)?;
+    request.insert_header("X-Forwarded-Proto", arrival.scheme)?;
+    if let Some(client) = arrival.client {
+        request.insert_header("X-Forwarded-For", client)?;
+    }
+    if let Some(host) = arrival.host {
+        request.insert_header("X-Forwarded-Host", host)?;
+    }
+    let Some(opened) = admitted.permit.opened() else { return Ok(()) };
+    request.insert_header(names.user.clone(), &*opened.subject)?;
+    request.insert_header(names.client.clone(), &*opened.client)?;
+    request.insert_header(names.scopes.clone(), opened.scopes.to_string())?;
+    if route.relay == TokenRelay::Replace {
+        let token = tokens.mint_for_upstream(opened, &admitted.issuer, &route.resource, now);
+        request.insert_header("authorization", format!("Bearer {token}"))?;
+    }
+    Ok(())
+}
+
+/// Lower case with `_` and `.` as `-`: the spellings that frameworks confuse.
+fn folded(name: &str) -> String {
+    name.to_ascii_lowercase().replace(['_', '.'], "-")
+}
+
+/// Whether an upstream might believe this header, so that a client must not send it (S62).
+fn believed(name: &str, ours: &[String; 3]) -> bool {
+    let name = folded(name);
+    let exact = ["forwarded", "x-original-url", "x-rewrite-url", "x-http-method-override", "x-real-ip", "x-request-id"];
+    name.starts_with("x-auth-")
+        || name.starts_with("x-forwarded-")
+        || exact.contains(&name.as_str())
+        || ours.contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s62_every_spelling_of_an_identity_header_is_foreign() {
+        let ours = ["X-User", "X-App", "X-Scopes"].map(folded);
+        for name in ["x-auth-client", "X_Auth_Client", "x.forwarded.user", "X-FORWARDED-For", "x_user", "Forwarded"] {
+            assert!(believed(name, &ours), "{name}");
+        }
+        assert!(!believed("x-correlation", &ours) && !believed("accept", &ours));
+    }
+}

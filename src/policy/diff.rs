@@ -1,0 +1,66 @@
+//! What a reload changed, in words; secrets are masked.
+use super::{Policy, route::Route};
+use crate::model::Client;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One line for each thing added, removed or changed.
+pub fn changes(old: &Policy, new: &Policy) -> Vec<String> {
+    let (before, after) = (outline(old), outline(new));
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    names.into_iter().flat_map(|name| compare(name, before.get(name), after.get(name))).collect()
+}
+
+fn compare(name: &str, before: Option<&Value>, after: Option<&Value>) -> Vec<String> {
+    match (before, after) {
+        (None, Some(_)) => vec![format!("{name} added")],
+        (Some(_), None) => vec![format!("{name} removed")],
+        (Some(Value::Object(before)), Some(Value::Object(after))) => after
+            .iter()
+            .filter(|(key, value)| before.get(*key) != Some(value))
+            .map(|(key, value)| format!("{name}: {key} {} -> {value}", before.get(key).unwrap_or(&Value::Null)))
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn outline(policy: &Policy) -> BTreeMap<String, Value> {
+    let mut all = BTreeMap::from([("issuer".to_owned(), json!({"url": policy.issuer}))]);
+    all.extend(policy.clients.values().map(|c| (format!("app {}", c.id), client(c))));
+    all.extend(policy.users.values().map(|u| {
+        let password = u.password.as_ref().map(|hash| mask(&crate::secret::Digest::of(hash.as_bytes()).hex()));
+        let view = json!({"permissions": u.permissions, "active": u.active, "password": password});
+        (format!("user {}", u.username), view)
+    }));
+    all.extend(policy.routes.iter().map(|r| (format!("route {}", r.name), route(r))));
+    all
+}
+
+fn client(client: &Client) -> Value {
+    json!({
+        "name": client.name, "blocked": client.blocked, "auth": format!("{:?}", client.auth_method),
+        "secrets": client.secrets.iter().map(|d| mask(&d.hex())).collect::<Vec<_>>(),
+        "keys": client.keys.iter().map(|k| &k.fingerprint).collect::<Vec<_>>(),
+        "grants": client.grants, "scopes": client.scopes.to_string(), "approval": format!("{:?}", client.approval),
+        "run_as": client.run_as, "token_format": format!("{:?}", client.token_format),
+        "token_lifetime": client.token_lifetime, "audience": client.audience,
+        "assertion_lifetime": client.assertion_lifetime,
+    })
+}
+
+fn route(route: &Route) -> Value {
+    json!({
+        "host": route.host, "path": format!("{:?}", route.path), "methods": route.methods,
+        "requirement": format!("{:?}", route.requirement), "per_method": format!("{:?}", route.per_method),
+        "resource": route.resource, "upstream": route.upstream.addresses, "tls_name": route.upstream.tls_name,
+        "authorities": route.upstream.authorities.as_ref().map(|a| a.digest.hex()[..16].to_owned()),
+        "timeouts": format!("{:?}", (route.upstream.connect_timeout, route.upstream.read_timeout)),
+        "token": format!("{:?}", route.relay), "errors": format!("{:?}", route.errors),
+        "headers": format!("{:?}", route.headers),
+    })
+}
+
+/// Enough of a digest to see that it changed.
+fn mask(hex: &str) -> String {
+    format!("{}…", &hex[..6])
+}
