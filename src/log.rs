@@ -10,7 +10,13 @@ use std::{
 
 /// Where lines go; a thread of its own writes them, so that no request waits for the disk.
 #[derive(Clone, Debug)]
-pub struct Log(Option<Sender<Value>>);
+pub struct Log(Option<Sender<Message>>);
+
+#[derive(Debug)]
+enum Message {
+    Line(Value),
+    Flush(Sender<()>),
+}
 
 impl Log {
     /// Writes nothing.
@@ -43,17 +49,32 @@ impl Log {
     pub fn write(&self, event: Value) {
         if let Some(sender) = &self.0 {
             // The writer ends with the process.
-            let _ = sender.send(event);
+            let _ = sender.send(Message::Line(event));
+        }
+    }
+
+    /// Waits until all that was written before has reached its place.
+    pub fn flush(&self) {
+        let (done, written) = channel();
+        if self.0.as_ref().is_some_and(|sender| sender.send(Message::Flush(done)).is_ok()) {
+            // An error means that the writer has ended, and there is nothing to wait for.
+            let _ = written.recv();
         }
     }
 }
 
-fn write(sink: impl Write, lines: &Receiver<Value>) {
+fn write(sink: impl Write, lines: &Receiver<Message>) {
     let mut sink = BufWriter::new(sink);
     while let Ok(first) = lines.recv() {
-        for line in std::iter::once(first).chain(lines.try_iter()) {
-            // A full disk or a closed pipe must not end the process.
-            let _ = writeln!(sink, "{line}");
+        for message in std::iter::once(first).chain(lines.try_iter()) {
+            match message {
+                // A full disk or a closed pipe must not end the process.
+                Message::Line(line) => drop(writeln!(sink, "{line}")),
+                Message::Flush(done) => {
+                    let _ = sink.flush();
+                    let _ = done.send(());
+                }
+            }
         }
         let _ = sink.flush();
     }

@@ -31,16 +31,18 @@ pub struct Metrics {
     pub store_commit: Histogram,
     /// Open connections.
     pub connections: IntGauge,
+    /// Requests in flight.
+    pub in_flight: IntGauge,
     /// Connections refused for want of room.
     pub connections_refused: IntCounter,
     /// TLS handshakes that failed or took too long.
     pub handshakes_failed: IntCounter,
 }
 
-/// Counts one open connection while it lives.
-pub struct OpenConnection(IntGauge);
+/// Counts one connection or request while it lives.
+pub struct Counted(IntGauge);
 
-impl Drop for OpenConnection {
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.dec();
     }
@@ -83,6 +85,7 @@ impl Metrics {
                 Histogram::with_opts(histogram("portcullis_store_commit_seconds", "Time of a store commit")),
             ),
             connections: gauge("connections", "Open connections"),
+            in_flight: gauge("requests_in_flight", "Requests in flight"),
             connections_refused: counter("connections_refused_total", "Connections refused for want of room"),
             handshakes_failed: counter("tls_handshakes_failed_total", "TLS handshakes failed or too slow"),
             registry,
@@ -90,9 +93,15 @@ impl Metrics {
     }
 
     /// Counts a connection until the guard is dropped.
-    pub fn connection_opened(&self) -> OpenConnection {
+    pub fn connection_opened(&self) -> Counted {
         self.connections.inc();
-        OpenConnection(self.connections.clone())
+        Counted(self.connections.clone())
+    }
+
+    /// Counts a request until the guard is dropped.
+    pub fn request_begun(&self) -> Counted {
+        self.in_flight.inc();
+        Counted(self.in_flight.clone())
     }
 
     /// The text exposition format.

@@ -1,6 +1,6 @@
 //! What one request carries through the phases.
 use super::guard::Permit;
-use crate::secret;
+use crate::{metrics::Counted, secret};
 use http::HeaderMap;
 use std::{sync::Arc, time::Instant};
 
@@ -30,6 +30,8 @@ pub struct Ctx {
     pub started: Instant,
     /// When the upstream was chosen.
     pub sent: Option<Instant>,
+    /// Counts it as in flight.
+    pub counted: Option<Counted>,
 }
 
 impl Ctx {
@@ -44,6 +46,7 @@ impl Ctx {
             reason: "none",
             started: Instant::now(),
             sent: None,
+            counted: None,
         }
     }
 

@@ -65,6 +65,7 @@ impl ProxyHttp for Gateway {
         session.set_keepalive(Some(KEEPALIVE));
         let request = session.req_header();
         ctx.begin(&request.headers);
+        ctx.counted = Some(self.metrics.request_begun());
         let raw = request.raw_path();
         let raw = raw.split(|b| *b == b'?').next().unwrap_or(raw);
         let (Ok(path), Some(host), false) = (canonical(raw), host(request), ambiguous(&request.headers)) else {

@@ -32,6 +32,7 @@ use std::{
 
 /// How long a revocation by another process (the command line) may go unnoticed.
 const FEED_POLL: Duration = Duration::from_millis(200);
+const DRAIN_POLL: Duration = Duration::from_millis(100);
 const PURGE_EVERY: u32 = 300;
 const PURGE_BATCH: usize = 500;
 
@@ -49,22 +50,24 @@ pub fn run(main: &Path, loaded: Loaded) -> Result<(), String> {
     let tokens = Arc::new(tokens);
     let reloader = Arc::new(Reloader::new(main, loaded, clock.clone(), metrics.clone(), audit.clone()));
     let policy = reloader.policy();
-    let provider = Provider::new(policy.clone(), store.clone(), tokens.clone(), clock.clone(), metrics.clone(), audit);
+    let provider =
+        Provider::new(policy.clone(), store.clone(), tokens.clone(), clock.clone(), metrics.clone(), audit.clone());
     let gateway = Gateway {
         provider: Arc::new(provider),
         tokens: tokens.clone(),
         policy: policy.clone(),
         clock: clock.clone(),
         metrics: metrics.clone(),
-        access_log,
+        access_log: access_log.clone(),
         authorities: ParsedAuthorities::default(),
     };
     free(&settings)?;
 
     let conf = ServerConf {
         threads: settings.threads,
-        grace_period_seconds: Some(0),
-        graceful_shutdown_timeout_seconds: Some(settings.grace.as_secs()),
+        // Upkeep ends the process earlier, when nothing is in flight any more.
+        grace_period_seconds: Some(settings.grace.as_secs()),
+        graceful_shutdown_timeout_seconds: Some(1),
         // Nobody but us may offer this process its listeners.
         upgrade_sock: settings.data.join("upgrade.sock").to_string_lossy().into_owned(),
         upstream_keepalive_pool_size: 512,
@@ -87,7 +90,12 @@ pub fn run(main: &Path, loaded: Loaded) -> Result<(), String> {
     settings.listen.iter().for_each(|address| https.add_tcp(&address.to_string()));
     server.add_service(https);
     let draining = Arc::new(AtomicBool::new(false));
-    let admin = Admin { metrics, reloader: reloader.clone(), tokens: tokens.clone(), draining: draining.clone() };
+    let admin = Admin {
+        metrics: metrics.clone(),
+        reloader: reloader.clone(),
+        tokens: tokens.clone(),
+        draining: draining.clone(),
+    };
     server.add_service(plain("admin", admin, &[settings.admin]));
     if !settings.redirect.is_empty() {
         server.add_service(plain("redirect", Redirect { policy }, &settings.redirect));
@@ -96,7 +104,10 @@ pub fn run(main: &Path, loaded: Loaded) -> Result<(), String> {
         server.add_service(plain("example api", Echo, &[address]));
     }
     reloader.clone().watch().map_err(|e| format!("watching {}: {e}", main.display()))?;
-    server.add_service(background_service("upkeep", Upkeep { tokens, store, clock, reloader, draining }));
+    server.add_service(background_service(
+        "upkeep",
+        Upkeep { tokens, store, clock, reloader, draining, metrics, logs: [access_log, audit] },
+    ));
     server.run(RunArgs::default());
     Ok(())
 }
@@ -132,6 +143,22 @@ struct Upkeep {
     clock: Arc<dyn Clock>,
     reloader: Arc<Reloader>,
     draining: Arc<AtomicBool>,
+    metrics: Arc<Metrics>,
+    logs: [Log; 2],
+}
+
+impl Upkeep {
+    /// Ends the process when the last request has been answered; Pingora alone would sit out the whole grace period.
+    async fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+        loop {
+            tokio::time::sleep(DRAIN_POLL).await;
+            if self.metrics.in_flight.get() == 0 {
+                self.logs.iter().for_each(Log::flush);
+                std::process::exit(0);
+            }
+        }
+    }
 }
 
 #[async_trait::async_trait]
@@ -159,7 +186,7 @@ impl BackgroundService for Upkeep {
                     let _ = tokio::task::spawn_blocking(move || reloader.reload("SIGHUP").is_ok()).await;
                 }
                 _ = shutdown.changed() => {
-                    self.draining.store(true, Ordering::Release);
+                    self.drain().await;
                     return;
                 }
             }
