@@ -4,6 +4,7 @@ set -euo pipefail
 missing=()
 command -v cmake >/dev/null || missing+=(cmake)   # zlib-ng, which the gateway's HTTP compression links
 command -v cc >/dev/null || missing+=(gcc libc6-dev)   # SQLite and the cryptography are compiled from source
+command -v curl >/dev/null || missing+=(curl)   # the tests and the tour call the gateway with it
 [ ${#missing[@]} -eq 0 ] && exit 0
 if ! command -v apt-get >/dev/null; then
   echo "The build needs: ${missing[*]} (or what your system calls them). Please install them." >&2

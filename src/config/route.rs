@@ -171,7 +171,10 @@ pub fn read(raw: RouteTable, issuer: &str, found: &mut Findings<'_>) -> Route {
 
 fn upstream(raw: UpstreamTable, found: &mut Findings<'_>) -> Upstream {
     let with_port = |a: &String| {
-        a.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p > 0))
+        a.rsplit_once(':').is_some_and(|(host, port)| {
+            let bracketed = host.starts_with('[') && host.ends_with(']');
+            !host.is_empty() && (bracketed || !host.contains(':')) && port.parse::<u16>().is_ok_and(|p| p > 0)
+        })
     };
     if raw.addresses.is_empty() || !raw.addresses.iter().all(with_port) {
         found.wrong("addresses", "one or more of host:port");

@@ -7,6 +7,8 @@ use std::time::Duration;
 /// Largest body that the authorization server reads, bytes.
 const MAX_BODY: usize = 1 << 20;
 const BODY_TIME: Duration = Duration::from_secs(10);
+const UNWANTED_BODY: usize = 64 << 10;
+const UNWANTED_TIME: Duration = Duration::from_millis(500);
 
 /// Reads the request whole.
 pub async fn read(session: &mut Session) -> Result<Request<Bytes>> {
@@ -41,4 +43,23 @@ pub async fn send(session: &mut Session, response: Response<Bytes>) -> Result<()
     head.insert_header("content-length", body.len())?;
     session.write_response_header(Box::new(head), false).await?;
     session.write_response_body(Some(body), true).await
+}
+
+/// Reads the rest of a small body that nobody wants: a stream that is reset behind its answer makes HTTP/2 clients
+/// drop the answer.
+pub async fn discard(session: &mut Session) {
+    if !session.is_http2() || session.is_body_empty() {
+        return;
+    }
+    let rest = async {
+        let mut length = 0;
+        while let Ok(Some(part)) = session.read_request_body().await {
+            length += part.len();
+            if length > UNWANTED_BODY {
+                break;
+            }
+        }
+    };
+    // Whoever sends slower than that must live with the reset.
+    let _ = tokio::time::timeout(UNWANTED_TIME, rest).await;
 }

@@ -169,6 +169,7 @@ impl Gateway {
     async fn deny(&self, session: &mut Session, ctx: &mut Ctx, why: Denial, told: Told) -> Result<bool> {
         (ctx.outcome, ctx.reason) = ("deny", why.words().1);
         self.metrics.decisions.with_label_values(&[&*ctx.route, "deny", ctx.reason]).inc();
+        mount::discard(session).await;
         mount::send(session, why.response(&told)).await?;
         Ok(true)
     }

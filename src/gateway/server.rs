@@ -22,12 +22,12 @@ use pingora::{
 };
 use std::{
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 /// How long a revocation by another process (the command line) may go unnoticed.
@@ -106,14 +106,14 @@ pub fn run(main: &Path, loaded: Loaded) -> Result<(), String> {
     reloader.clone().watch().map_err(|e| format!("watching {}: {e}", main.display()))?;
     server.add_service(background_service(
         "upkeep",
-        Upkeep { tokens, store, clock, reloader, draining, metrics, logs: [access_log, audit] },
+        Upkeep { tokens, store, clock, reloader, draining, metrics, logs: [access_log, audit], data: settings.data },
     ));
     server.run(RunArgs::default());
     Ok(())
 }
 
 fn logs(settings: &Settings) -> Result<(Log, Log), String> {
-    let open = |place: &Option<std::path::PathBuf>, otherwise: fn() -> Log| match place {
+    let open = |place: &Option<PathBuf>, otherwise: fn() -> Log| match place {
         Some(path) => Log::file(path).map_err(|e| format!("{}: {e}", path.display())),
         None => Ok(otherwise()),
     };
@@ -145,9 +145,24 @@ struct Upkeep {
     draining: Arc<AtomicBool>,
     metrics: Arc<Metrics>,
     logs: [Log; 2],
+    data: PathBuf,
 }
 
 impl Upkeep {
+    /// Takes up keys that the command line has rotated; damaged ones are left, and the old go on.
+    fn rotated(&self, known: &mut Option<SystemTime>) {
+        let written = std::fs::metadata(self.data.join("keys.json")).and_then(|m| m.modified()).ok();
+        if written != *known {
+            *known = written;
+            match Keys::load_or_create(&self.data, &*self.clock) {
+                Ok(keys) => self.tokens.replace_keys(keys),
+                Err(why) => {
+                    self.logs[1].write(serde_json::json!({"event": "keys", "outcome": "refused", "detail": why}));
+                }
+            }
+        }
+    }
+
     /// Ends the process when the last request has been answered; Pingora alone would sit out the whole grace period.
     async fn drain(&self) {
         self.draining.store(true, Ordering::Release);
@@ -170,11 +185,13 @@ impl BackgroundService for Upkeep {
         let mut tick = tokio::time::interval(FEED_POLL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut round = 0_u32;
+        let mut keys = None;
         loop {
             tokio::select! {
                 _ = tick.tick() => {
                     // A store that does not answer is tried again at the next tick.
                     let _ = self.tokens.follow(self.clock.now()).await;
+                    self.rotated(&mut keys);
                     round = round.wrapping_add(1);
                     if round.is_multiple_of(PURGE_EVERY) {
                         let _ = self.store.purge(self.clock.now(), PURGE_BATCH).await;

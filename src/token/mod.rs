@@ -10,6 +10,7 @@ use crate::{
     secret,
     store::{Store, StoreError},
 };
+use arc_swap::ArcSwap;
 use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as B64};
 use jsonwebtoken::{Algorithm, Header, Validation};
@@ -88,7 +89,7 @@ pub struct Claims {
 
 /// Mints and opens access tokens.
 pub struct Tokens {
-    keys: Arc<Keys>,
+    keys: ArcSwap<Keys>,
     store: Arc<dyn Store>,
     revocations: Revocations,
     ready: AtomicBool,
@@ -116,7 +117,7 @@ impl Tokens {
         let bad = moka::sync::Cache::builder().max_capacity(8192).time_to_live(Duration::from_secs(5)).build();
         let counter = |result: &str| metrics.cache.with_label_values(&[result]);
         Self {
-            keys,
+            keys: ArcSwap::new(keys),
             store,
             revocations: Revocations::default(),
             ready: AtomicBool::new(false),
@@ -158,6 +159,11 @@ impl Tokens {
         }
     }
 
+    /// Takes up another set of keys: tokens made by the old one open as long as the new set holds their key.
+    pub fn replace_keys(&self, keys: Keys) {
+        self.keys.store(Arc::new(keys));
+    }
+
     /// Whether what was revoked is known, so that anything can be decided.
     pub fn ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
@@ -176,7 +182,8 @@ impl Tokens {
     pub fn mint(&self, claims: &Claims, format: TokenFormat) -> String {
         match format {
             TokenFormat::Opaque => {
-                let key = self.keys.current();
+                let keys = self.keys.load();
+                let key = keys.current();
                 let plain = serde_json::to_vec(claims).expect("claims are strings and numbers");
                 format!("pc_{}_{}", key.kid, B64.encode(key.seal(&plain)))
             }
@@ -257,11 +264,12 @@ impl Tokens {
 
     /// The public keys (RFC 7517).
     pub fn jwks(&self) -> serde_json::Value {
-        self.keys.jwks()
+        self.keys.load().jwks()
     }
 
     fn sign(&self, typ: &str, claims: &Claims) -> String {
-        let key = self.keys.current();
+        let keys = self.keys.load();
+        let key = keys.current();
         let mut header = Header::new(Algorithm::ES256);
         header.typ = Some(typ.to_owned());
         header.kid = Some(key.kid.clone());
@@ -291,7 +299,8 @@ impl Tokens {
     fn unseal(&self, sealed: &str, now: Timestamp) -> Option<Claims> {
         let (kid, body) = (sealed.get(..8)?, sealed.get(8..)?.strip_prefix('_')?);
         let mut body = B64.decode(body).ok()?;
-        serde_json::from_slice(self.keys.find(kid, now)?.unseal(&mut body)?).ok()
+        let keys = self.keys.load();
+        serde_json::from_slice(keys.find(kid, now)?.unseal(&mut body)?).ok()
     }
 
     fn verify(&self, token: &str, now: Timestamp) -> Option<Claims> {
@@ -299,7 +308,8 @@ impl Tokens {
         if header.typ.as_deref() != Some("at+jwt") || header.crit.is_some() || header.alg != Algorithm::ES256 {
             return None;
         }
-        let key = self.keys.find(header.kid.as_deref()?, now)?;
+        let keys = self.keys.load();
+        let key = keys.find(header.kid.as_deref()?, now)?;
         Some(jsonwebtoken::decode(token, &key.decoding, &signature_only(Algorithm::ES256)).ok()?.claims)
     }
 }

@@ -1,0 +1,115 @@
+//! The command line.
+use super::process::{Gate, PROGRAM, text, until};
+use portcullis::secret::Digest;
+use std::{fs, process::Command};
+
+#[test]
+fn the_demo_plays_and_every_answer_is_right() {
+    let run = Command::new(PROGRAM).arg("demo").output().unwrap();
+    assert!(run.status.success(), "{}{}", text(&run.stdout), text(&run.stderr));
+    assert!(text(&run.stdout).contains("Every answer was the right one."));
+}
+
+#[test]
+fn check_names_every_mistake_with_file_line_and_key() {
+    let mut gate = Gate::prepare();
+    let fresh = gate.command(&["check"], "");
+    assert!(!fresh.status.success() && text(&fresh.stderr).contains("chain_file"), "certificates are missing yet");
+    gate.run();
+    assert!(gate.command(&["check"], "").status.success());
+    gate.edit("conf/users.toml", "permissions", "permisions");
+    gate.edit("conf/apps/orders-robot.toml", "jwt-bearer", "jwt-barer");
+    gate.edit("conf/portcullis.toml", "path = \"/status\"", "path = \"/sta*tus\"");
+    gate.edit("conf/portcullis.toml", "upstream.addresses = [\"127.0.0.1:", "upstream.addresses = [\"127.0.0.1:1:");
+    let told = text(&gate.command(&["check"], "").stderr);
+    for mistake in [
+        "users.toml:5: permisions: unknown field",
+        "orders-robot.toml:6: grants: urn:ietf:params:oauth:grant-type:jwt-barer is unknown",
+        "portcullis.toml:",
+        "path: ",
+        "addresses: one or more of host:port",
+    ] {
+        assert!(told.contains(mistake), "{mistake} in {told}");
+    }
+    let routes =
+        "[[route]]\nname = \"twin\"\npath = \"/status\"\npublic = true\nupstream.addresses = [\"127.0.0.1:1\"]\n";
+    let gate = Gate::prepare();
+    let config = fs::read_to_string(gate.config()).unwrap();
+    fs::write(gate.config(), config + routes + &routes.replace("twin", "third")).unwrap();
+    let told = text(&gate.command(&["check"], "").stderr);
+    assert!(told.contains("third can never match"), "{told}");
+}
+
+#[test]
+fn schema_completions_and_help_are_printed() {
+    for file in ["main", "app", "users"] {
+        let out = Command::new(PROGRAM).args(["schema", file]).output().unwrap();
+        let schema: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+        assert_eq!(schema["additionalProperties"], false, "{file}");
+    }
+    assert!(text(&Command::new(PROGRAM).args(["completions", "bash"]).output().unwrap().stdout).contains("portcullis"));
+    assert!(text(&Command::new(PROGRAM).arg("--help").output().unwrap().stdout).contains("SIGHUP"));
+}
+
+#[test]
+fn s22_a_new_secret_has_256_bits_and_the_file_holds_its_digest_alone() {
+    let mut gate = Gate::prepare();
+    let out = text(&gate.command(&["apps", "new-secret"], "").stdout);
+    let secret = out.lines().next().unwrap().rsplit(' ').next().unwrap().to_owned();
+    assert_eq!(secret.len(), 43, "256 bits in base64url");
+    let digest = Digest::parse(out.split('"').nth(1).unwrap()).unwrap();
+    assert!(digest.matches(secret.as_bytes()));
+    let app = format!(
+        "client_id = \"batch\"\nauth = \"client_secret\"\nsecrets = [\"sha256:{}\"]\ngrants = [\"client_credentials\"]\n\
+         scopes = [\"orders:read\"]\napproval = \"self\"\nrun_as = \"robot\"\naudience = \"{}\"\n",
+        digest.hex(),
+        gate.issuer()
+    );
+    fs::write(gate.path("conf/apps/batch.toml"), app).unwrap();
+    gate.run();
+    let user = format!("batch:{secret}");
+    let url = format!("{}/oauth2/token", gate.issuer());
+    let body = gate.curl(&["-u", &user, "-d", "grant_type=client_credentials", &url]);
+    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let token = body["access_token"].as_str().unwrap();
+    assert_eq!(gate.call(token), 200);
+    let inspected = text(&gate.command(&["token", "inspect"], token).stdout);
+    assert!(inspected.contains("\"sub\": \"robot\""), "{inspected}");
+    for file in ["access.log", "audit.log", "data/portcullis.db", "data/portcullis.db-wal"] {
+        let held = fs::read(gate.path(file)).unwrap_or_default();
+        assert!(!text(&held).contains(&secret) && !text(&held).contains(token), "{file}");
+    }
+    assert!(text(&gate.command(&["apps", "list"], "").stdout).contains("batch: batch; scopes orders:read"));
+}
+
+#[test]
+fn a_self_authorised_app_needs_a_recorded_approval() {
+    let mut gate = Gate::prepare();
+    gate.edit("conf/apps/orders-robot.toml", "{ admin = [\"sales\"] }", "\"self\"");
+    gate.run();
+    let (status, body) = gate.exchange("orders:read");
+    assert_eq!((status, &body["error_description"]), (400, &"user hasn't approved this consumer".into()));
+    let who = ["orders-robot", "alice"];
+    assert!(gate.command(&["approvals", "grant", who[0], who[1]], "").status.success());
+    assert!(until(|| gate.exchange("orders:read").0 == 200));
+    assert!(gate.command(&["approvals", "revoke", who[0], who[1]], "").status.success());
+    assert_eq!(gate.exchange("orders:read").0, 400);
+    assert!(!gate.command(&["approvals", "grant", "nobody", "alice"], "").status.success());
+}
+
+#[test]
+fn passwords_are_hashed_and_keys_are_rotated() {
+    let gate = Gate::start();
+    let hash = text(&gate.command(&["hash-password"], "correct horse\n").stdout);
+    assert!(hash.starts_with("$argon2id$"), "{hash}");
+    gate.edit("conf/users.toml", "permissions", &format!("password = \"{}\"\npermissions", hash.trim()));
+    assert!(gate.command(&["check"], "").status.success());
+    assert!(!gate.command(&["hash-password"], "short\n").status.success());
+    let old = gate.token();
+    assert!(gate.command(&["keys", "rotate"], "").status.success());
+    let listed = text(&gate.command(&["keys", "list"], "").stdout);
+    assert!(listed.lines().count() == 2 && listed.contains("retired"), "{listed}");
+    let kid = listed.split(' ').next().unwrap().to_owned();
+    assert!(until(|| gate.token().contains(&kid)), "the running gateway takes the new key up");
+    assert_eq!(gate.call(&old), 200, "and the old one still opens");
+}
