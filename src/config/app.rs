@@ -1,7 +1,7 @@
 //! `conf/apps/*.toml`: one connected app a file.
 use super::mistake::{Findings, Mistake, parse};
 use crate::{
-    model::{Approval, AuthMethod, Client, TokenFormat, VerificationKey},
+    model::{Approval, AuthMethod, Client, SigningAlgorithm, TokenFormat, VerificationKey},
     secret::Digest,
 };
 use schemars::JsonSchema;
@@ -42,6 +42,9 @@ pub struct App {
     /// The form of its access tokens.
     #[serde(default)]
     token_format: TokenFormat,
+    /// How its JWT access tokens are signed.
+    #[serde(default)]
+    token_signing_alg: SigningAlgorithm,
     /// Life of its access tokens, seconds.
     #[serde(default = "ten_minutes")]
     token_lifetime: i64,
@@ -155,6 +158,7 @@ pub fn read(file: &Path, text: &str) -> Result<Client, Vec<Mistake>> {
         },
         run_as: raw.run_as.map(Arc::from),
         token_format: raw.token_format,
+        signing_algorithm: raw.token_signing_alg,
         token_lifetime: raw.token_lifetime,
         audience: raw.audience.into(),
         assertion_lifetime: raw.assertion_lifetime,

@@ -26,6 +26,21 @@ pub enum TokenFormat {
     Jwt,
 }
 
+/// How our JWTs are signed (RFC 7518 §3.1, RFC 8037 §3.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
+pub enum SigningAlgorithm {
+    /// ECDSA on P-256: small, and quick to sign.
+    #[default]
+    #[serde(rename = "ES256")]
+    Es256,
+    /// RSA of 2048 bits: quick to verify, slow to sign.
+    #[serde(rename = "RS256")]
+    Rs256,
+    /// Ed25519.
+    #[serde(rename = "EdDSA")]
+    EdDsa,
+}
+
 /// Who may use an app.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Approval {
@@ -60,6 +75,8 @@ pub struct Client {
     pub run_as: Option<Arc<str>>,
     /// The form of its access tokens.
     pub token_format: TokenFormat,
+    /// How its JWTs are signed.
+    pub signing_algorithm: SigningAlgorithm,
     /// Life of its access tokens, seconds.
     pub token_lifetime: i64,
     /// Audience (resource) of its access tokens.

@@ -43,7 +43,7 @@ fn client(client: &Client) -> Value {
         "keys": client.keys.iter().map(|k| &k.fingerprint).collect::<Vec<_>>(),
         "grants": client.grants, "scopes": client.scopes.to_string(), "approval": format!("{:?}", client.approval),
         "run_as": client.run_as, "token_format": format!("{:?}", client.token_format),
-        "token_lifetime": client.token_lifetime, "audience": client.audience,
+        "token_signing_alg": format!("{:?}", client.signing_algorithm), "token_lifetime": client.token_lifetime, "audience": client.audience,
         "assertion_lifetime": client.assertion_lifetime,
     })
 }

@@ -57,7 +57,7 @@ pub async fn answer(request: &Request<Bytes>, cx: &Cx, trace: &mut Trace) -> Res
         iat: cx.now,
         exp: cx.now.plus(redeemed.client.token_lifetime),
     };
-    let token = cx.tokens.mint(&claims, redeemed.client.token_format);
+    let token = cx.tokens.mint(&claims, redeemed.client.token_format, redeemed.client.signing_algorithm);
     let mut changes = redeemed.changes;
     changes.extend(caller.and_then(|c| c.once));
     if !changes.is_empty() {

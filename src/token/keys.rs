@@ -1,14 +1,12 @@
 //! Signing and sealing keys: made at first start, kept 0600, rotated with overlap.
+use super::signer::{self, Signer, StoredSigners};
 use crate::{
     clock::{Clock, Timestamp},
+    model::SigningAlgorithm,
     secret,
 };
-use aws_lc_rs::{
-    aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey},
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
-};
+use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as B64};
-use jsonwebtoken::{DecodingKey, EncodingKey};
 use serde::{Deserialize, Serialize};
 use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
 
@@ -21,8 +19,7 @@ struct Stored {
     kid: String,
     created: Timestamp,
     retired: Option<Timestamp>,
-    /// PKCS#8 of the ES256 signing key, base64url.
-    signing: String,
+    signing: StoredSigners,
     /// The 256-bit sealing key, base64url.
     sealing: String,
 }
@@ -31,12 +28,7 @@ struct Stored {
 pub struct KeyGeneration {
     /// Identifies the generation in JWT headers and sealed tokens.
     pub kid: String,
-    /// Signs with ES256.
-    pub encoding: EncodingKey,
-    /// Verifies ES256.
-    pub decoding: DecodingKey,
-    /// The public key's JWK members `x` and `y`.
-    pub public: (String, String),
+    signers: [Signer; 3],
     retired: Option<Timestamp>,
     created: Timestamp,
     sealing: LessSafeKey,
@@ -102,15 +94,28 @@ impl Keys {
 
     /// The public keys as a JWK Set (RFC 7517 §5).
     pub fn jwks(&self) -> serde_json::Value {
-        let jwk = |k: &KeyGeneration| {
-            serde_json::json!({"kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256",
-                "kid": k.kid, "x": k.public.0, "y": k.public.1})
-        };
-        serde_json::json!({"keys": self.0.iter().map(jwk).collect::<Vec<_>>()})
+        let all: Vec<_> = self.0.iter().flat_map(|k| &k.signers).map(|s| &s.jwk).collect();
+        serde_json::json!({ "keys": all })
+    }
+
+    /// The signer that made a JWT with this `kid` and `alg`, if its overlap has not ended at `now`.
+    pub fn signer(&self, kid: &str, algorithm: jsonwebtoken::Algorithm, now: Timestamp) -> Option<&Signer> {
+        let generation = self.find(kid.get(..8)?, now)?;
+        generation.signers.iter().find(|s| s.kid == kid && s.algorithm == algorithm)
     }
 }
 
 impl KeyGeneration {
+    /// The signer for `algorithm`.
+    pub fn signer(&self, algorithm: SigningAlgorithm) -> &Signer {
+        let [es256, rs256, eddsa] = &self.signers;
+        match algorithm {
+            SigningAlgorithm::Es256 => es256,
+            SigningAlgorithm::Rs256 => rs256,
+            SigningAlgorithm::EdDsa => eddsa,
+        }
+    }
+
     /// Seals `plain` in place behind a fresh nonce: `nonce ‖ ciphertext ‖ tag`.
     pub fn seal(&self, plain: &[u8]) -> Vec<u8> {
         let nonce = secret::random::<12>();
@@ -130,32 +135,22 @@ impl KeyGeneration {
 }
 
 fn generate(now: Timestamp) -> Result<Stored, String> {
-    let signing = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)
-        .and_then(|k| k.to_pkcs8v1())
-        .map_err(|e| format!("making a signing key: {e}"))?;
     Ok(Stored {
         kid: secret::random_id()[..8].to_owned(),
         created: now,
         retired: None,
-        signing: B64.encode(signing.as_ref()),
+        signing: signer::generate()?,
         sealing: B64.encode(secret::random::<32>()),
     })
 }
 
 fn open(stored: &Stored) -> Result<KeyGeneration, String> {
     let bad = |what: &str| format!("key {}: {what}", stored.kid);
-    let pkcs8 = B64.decode(&stored.signing).map_err(|_| bad("signing is not base64url"))?;
-    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8)
-        .map_err(|_| bad("signing is not a P-256 key"))?;
-    let point = pair.public_key().as_ref();
-    let public = (B64.encode(&point[1..33]), B64.encode(&point[33..65]));
     let sealing = B64.decode(&stored.sealing).map_err(|_| bad("sealing is not base64url"))?;
     let sealing = UnboundKey::new(&AES_256_GCM_SIV, &sealing).map_err(|_| bad("sealing is not 32 bytes"))?;
     Ok(KeyGeneration {
         kid: stored.kid.clone(),
-        encoding: EncodingKey::from_ec_der(&pkcs8),
-        decoding: DecodingKey::from_ec_components(&public.0, &public.1).map_err(|e| bad(&e.to_string()))?,
-        public,
+        signers: signer::open(&stored.kid, &stored.signing)?,
         retired: stored.retired,
         created: stored.created,
         sealing: LessSafeKey::new(sealing),

@@ -2,11 +2,12 @@
 pub mod assertion;
 pub mod keys;
 pub mod revocation;
+pub mod signer;
 
 use crate::{
     clock::Timestamp,
     metrics::Metrics,
-    model::{ScopeSet, TokenFormat},
+    model::{ScopeSet, SigningAlgorithm, TokenFormat},
     secret,
     store::{Store, StoreError},
 };
@@ -179,7 +180,7 @@ impl Tokens {
     }
 
     /// Mints an access token; nothing is written anywhere.
-    pub fn mint(&self, claims: &Claims, format: TokenFormat) -> String {
+    pub fn mint(&self, claims: &Claims, format: TokenFormat, algorithm: SigningAlgorithm) -> String {
         match format {
             TokenFormat::Opaque => {
                 let keys = self.keys.load();
@@ -187,7 +188,7 @@ impl Tokens {
                 let plain = serde_json::to_vec(claims).expect("claims are strings and numbers");
                 format!("pc_{}_{}", key.kid, B64.encode(key.seal(&plain)))
             }
-            TokenFormat::Jwt => self.sign("at+jwt", claims),
+            TokenFormat::Jwt => self.sign("at+jwt", claims, algorithm),
         }
     }
 
@@ -204,7 +205,7 @@ impl Tokens {
             exp: now.plus(UPSTREAM_LIFETIME).min(opened.expires),
         };
         // Its own type, so that it never opens the gate itself (RFC 8725 §3.11).
-        self.sign("upstream+jwt", &claims)
+        self.sign("upstream+jwt", &claims, SigningAlgorithm::Es256)
     }
 
     /// Opens a token: a cache hit, or its seal or signature checked once for all who wait.
@@ -267,13 +268,13 @@ impl Tokens {
         self.keys.load().jwks()
     }
 
-    fn sign(&self, typ: &str, claims: &Claims) -> String {
+    fn sign(&self, typ: &str, claims: &Claims, algorithm: SigningAlgorithm) -> String {
         let keys = self.keys.load();
-        let key = keys.current();
-        let mut header = Header::new(Algorithm::ES256);
+        let signer = keys.current().signer(algorithm);
+        let mut header = Header::new(signer.algorithm);
         header.typ = Some(typ.to_owned());
-        header.kid = Some(key.kid.clone());
-        jsonwebtoken::encode(&header, claims, &key.encoding).expect("our own P-256 key signs")
+        header.kid = Some(signer.kid.clone());
+        jsonwebtoken::encode(&header, claims, &signer.encoding).expect("a key that was opened signs")
     }
 
     fn open_cold(&self, token: &str, now: Timestamp) -> Option<Opened> {
@@ -305,12 +306,12 @@ impl Tokens {
 
     fn verify(&self, token: &str, now: Timestamp) -> Option<Claims> {
         let header = jsonwebtoken::decode_header(token).ok()?;
-        if header.typ.as_deref() != Some("at+jwt") || header.crit.is_some() || header.alg != Algorithm::ES256 {
+        if header.typ.as_deref() != Some("at+jwt") || header.crit.is_some() {
             return None;
         }
         let keys = self.keys.load();
-        let key = keys.find(header.kid.as_deref()?, now)?;
-        Some(jsonwebtoken::decode(token, &key.decoding, &signature_only(Algorithm::ES256)).ok()?.claims)
+        let signer = keys.signer(header.kid.as_deref()?, header.alg, now)?;
+        Some(jsonwebtoken::decode(token, &signer.decoding, &signature_only(signer.algorithm)).ok()?.claims)
     }
 }
 

@@ -5,7 +5,7 @@ use http::{Request, Response};
 use portcullis::{
     clock::{Clock, ManualClock, Timestamp},
     metrics::Metrics,
-    model::{Approval, AuthMethod, Client, ScopeSet, TokenFormat, User, VerificationKey},
+    model::{Approval, AuthMethod, Client, ScopeSet, SigningAlgorithm, TokenFormat, User, VerificationKey},
     policy::Policy,
     provider::Provider,
     secret::Digest,
@@ -39,6 +39,11 @@ pub fn client(id: &str, format: TokenFormat, public: &str) -> Arc<Client> {
         approval: Approval::Admin(["sales".to_owned()].into()),
         run_as: Some("robot".into()),
         token_format: format,
+        signing_algorithm: match id {
+            "rs256" => SigningAlgorithm::Rs256,
+            "eddsa" => SigningAlgorithm::EdDsa,
+            _ => SigningAlgorithm::Es256,
+        },
         token_lifetime: 600,
         audience: "https://api.example".into(),
         assertion_lifetime: 300,
@@ -54,7 +59,8 @@ pub async fn world() -> World {
     let tokens = Arc::new(Tokens::new(keys, store.clone(), 1 << 20, &Metrics::new()));
     tokens.load_revocations(clock.now()).await.unwrap();
     let mut policy = Policy { issuer: "https://id.example".into(), ..Policy::default() };
-    for (id, format) in [("app", TokenFormat::Opaque), ("jwt", TokenFormat::Jwt), ("blocked", TokenFormat::Opaque)] {
+    let jwts = ["jwt", "rs256", "eddsa"].map(|id| (id, TokenFormat::Jwt));
+    for (id, format) in [("app", TokenFormat::Opaque), ("blocked", TokenFormat::Opaque)].into_iter().chain(jwts) {
         policy.clients.insert(id.into(), client(id, format, &pair.public_key_pem()));
     }
     for (name, permission) in [("alice", "sales"), ("bob", "support")] {
@@ -110,7 +116,7 @@ fn read(response: &Response<Bytes>) -> Value {
 #[tokio::test]
 async fn s46_to_s48_both_token_forms_are_introspected_and_revoked_by_their_owner_alone() {
     let w = world().await;
-    for owner in ["app", "jwt"] {
+    for owner in ["app", "jwt", "rs256", "eddsa"] {
         let other = if owner == "app" { "jwt" } else { "app" };
         let token = w.token(owner).await;
         let seen = read(&w.post("/oauth2/introspect", Some(owner), &[("token", &token)]).await);
@@ -212,5 +218,30 @@ async fn a_token_expires_on_every_hit_and_bad_ones_never_open() {
     assert_eq!(w.tokens.open(&token, w.clock.now()).err(), Some(portcullis::token::OpenError::Expired));
     for bad in ["", "pc_", "pc_aaaaaaaa_AAAA", "a.b.c", &token[..token.len() - 2]] {
         assert_eq!(w.tokens.open(bad, w.clock.now()).err(), Some(portcullis::token::OpenError::Invalid));
+    }
+}
+
+#[tokio::test]
+async fn jwts_verify_with_the_published_keys_and_say_what_rfc_9068_asks() {
+    let w = world().await;
+    let request = Request::get("/.well-known/jwks.json").body(Bytes::new()).unwrap();
+    let set: jsonwebtoken::jwk::JwkSet = serde_json::from_slice(w.provider.handle(request).await.body()).unwrap();
+    for (app, algorithm) in [("jwt", "ES256"), ("rs256", "RS256"), ("eddsa", "EdDSA")] {
+        let token = w.token(app).await;
+        let header = jsonwebtoken::decode_header(&token).unwrap();
+        assert_eq!((format!("{:?}", header.alg).as_str(), header.typ.as_deref()), (algorithm, Some("at+jwt")));
+        let key = jsonwebtoken::DecodingKey::from_jwk(set.find(header.kid.as_deref().unwrap()).unwrap()).unwrap();
+        let mut validation = jsonwebtoken::Validation::new(header.alg);
+        validation.set_audience(&["https://api.example"]);
+        validation.set_issuer(&["https://id.example"]);
+        validation.validate_exp = false; // the test's clock stands in 1970
+        let claims = jsonwebtoken::decode::<Value>(&token, &key, &validation).unwrap().claims;
+        for claim in ["iss", "sub", "client_id", "aud", "scope", "jti", "iat", "exp"] {
+            assert!(!claims[claim].is_null(), "{claim}");
+        }
+        let mut forged: Vec<char> = token.chars().collect();
+        let last = forged.len() - 10;
+        forged[last] = if forged[last] == 'A' { 'B' } else { 'A' };
+        assert!(w.tokens.open(&forged.iter().collect::<String>(), w.clock.now()).is_err(), "{app}");
     }
 }
