@@ -1,7 +1,14 @@
 //! Portcullis: the identity provider and the gate, in one program at the edge.
 //!
-//! Where is …? Flows: [`grant`]. The token endpoint's pipeline: [`provider::token`]. Where scopes
-//! are checked: `gateway::guard`. What happens to a proxied request: `gateway`, top to bottom.
+//! Where is …?
+//! * a flow: [`grant`], one file each; the token endpoint's pipeline: [`provider::token`]
+//! * where scopes are checked: [`gateway::guard`]; what happens to a proxied request: [`gateway::proxy`], top to bottom
+//! * what a file of the configuration may say: [`config`], a file a section; how a change is taken up: [`config::reload`]
+//! * what must outlive the process: [`store`]; what ends a token: [`token::revocation`]
+//! * a command of the command line: [`cli`], one file each
+//!
+//! To hang it into a Pingora proxy of your own: [`assembly::Assembly`], and `examples/embed.rs`.
+pub mod assembly;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -6,7 +6,7 @@ pub mod credential;
 pub mod ctx;
 pub mod denial;
 pub mod guard;
-mod mount;
+pub mod mount;
 pub mod proxy;
 pub mod server;
 pub mod upstream;

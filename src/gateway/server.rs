@@ -6,12 +6,12 @@ use super::{
     upstream::ParsedAuthorities,
 };
 use crate::{
-    clock::{Clock, SystemClock},
+    assembly::Assembly,
+    clock::Clock,
     config::{Loaded, reload::Reloader, server::Settings},
     log::Log,
     metrics::Metrics,
-    provider::Provider,
-    store::{Store, sqlite::SqliteStore},
+    store::Store,
     token::{Tokens, keys::Keys},
 };
 use pingora::{
@@ -39,21 +39,11 @@ const PURGE_BATCH: usize = 500;
 /// Serves until asked to end; the error says what could not be started.
 pub fn run(main: &Path, loaded: Loaded) -> Result<(), String> {
     let settings = loaded.settings.clone();
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let metrics = Metrics::new();
     let (access_log, audit) = logs(&settings)?;
-    std::fs::create_dir_all(&settings.data).map_err(|e| format!("{}: {e}", settings.data.display()))?;
-    let store = SqliteStore::open(&settings.data.join("portcullis.db"), Some(metrics.clone()));
-    let store: Arc<dyn Store> = Arc::new(store.map_err(|e| e.to_string())?);
-    let keys = Keys::load_or_create(&settings.data, &*clock)?;
-    let tokens = Tokens::new(Arc::new(keys), store.clone(), settings.cache_bytes, &metrics);
-    let tokens = Arc::new(tokens);
-    let reloader = Arc::new(Reloader::new(main, loaded, clock.clone(), metrics.clone(), audit.clone()));
-    let policy = reloader.policy();
-    let provider =
-        Provider::new(policy.clone(), store.clone(), tokens.clone(), clock.clone(), metrics.clone(), audit.clone());
+    let Assembly { policy, provider, tokens, store, reloader, clock, metrics } =
+        Assembly::of(main, loaded, audit.clone())?;
     let gateway = Gateway {
-        provider: Arc::new(provider),
+        provider,
         tokens: tokens.clone(),
         policy: policy.clone(),
         clock: clock.clone(),

@@ -165,3 +165,33 @@ async fn s49_s60_s62_through_sockets_a_permit_forwards_and_a_revocation_is_felt_
     let after = ask("/orders/7", &bearer);
     assert!(after.starts_with("HTTP/1.1 401") && after.contains("invalid_token"), "S49: {after}");
 }
+
+#[test]
+fn the_example_of_embedding_serves_tokens_and_guards() {
+    use super::process::{GRANT, Gate, PROGRAM, until};
+    use std::{path::Path, process::Command};
+    let gate = Gate::start(); // its example API is the upstream, its folder the configuration
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let example = Path::new(PROGRAM).parent().unwrap().join("examples/embed");
+    let mut host = Command::new(example).arg(gate.config()).arg(&free).spawn().unwrap();
+    let up = until(|| std::net::TcpStream::connect(&free).is_ok());
+    let token = || {
+        let fields = [("grant_type", GRANT), ("scope", "orders:read"), ("assertion", &gate.assertion())];
+        let mut answer = gate.plain().post(format!("http://{free}/oauth2/token")).send_form(fields).unwrap();
+        let body: serde_json::Value = serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap();
+        body["access_token"].as_str().unwrap().to_owned()
+    };
+    let call = |bearer: Option<String>| {
+        let request = gate.plain().get(format!("http://{free}/orders/7"));
+        let request = bearer.iter().fold(request, |r, t| r.header("authorization", format!("Bearer {t}")));
+        request.header("X_Auth_Client", "root").call().unwrap()
+    };
+    let seen = up.then(|| (call(None), call(Some(token()))));
+    let told = |answer: &mut http::Response<ureq::Body>| answer.body_mut().read_to_string().unwrap();
+    host.kill().unwrap();
+    host.wait().unwrap();
+    let (refused, mut passed) = seen.unwrap();
+    assert_eq!((refused.status().as_u16(), passed.status().as_u16()), (401, 200));
+    let body = told(&mut passed);
+    assert!(body.contains("\"x-auth-client\":\"orders-robot\"") && !body.contains("root"), "S62: {body}");
+}

@@ -1,0 +1,49 @@
+//! The parts put together from a configuration: for `portcullis run`, and for whoever embeds them in a proxy of their own.
+use crate::{
+    clock::{Clock, SystemClock},
+    config::{Loaded, reload::Reloader},
+    log::Log,
+    metrics::Metrics,
+    policy::SharedPolicy,
+    provider::Provider,
+    store::{Store, sqlite::SqliteStore},
+    token::{Tokens, keys::Keys},
+};
+use std::{path::Path, sync::Arc};
+
+/// Provider, tokens and policy that belong together.
+pub struct Assembly {
+    /// The policy in force; a request loads it once.
+    pub policy: SharedPolicy,
+    /// The authorization server.
+    pub provider: Arc<Provider>,
+    /// Opener of tokens, for the guard. Nothing opens before [`Tokens::follow`] has been called once.
+    pub tokens: Arc<Tokens>,
+    /// What outlives the process.
+    pub store: Arc<dyn Store>,
+    /// Takes up changed files.
+    pub reloader: Arc<Reloader>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What Prometheus sees.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Assembly {
+    /// Opens keys and store in the data folder and puts everything together; the error names the file.
+    pub fn of(main: &Path, loaded: Loaded, audit: Log) -> Result<Self, String> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let metrics = Metrics::new();
+        let data = &loaded.settings.data;
+        std::fs::create_dir_all(data).map_err(|e| format!("{}: {e}", data.display()))?;
+        let store = SqliteStore::open(&data.join("portcullis.db"), Some(metrics.clone()));
+        let store: Arc<dyn Store> = Arc::new(store.map_err(|e| e.to_string())?);
+        let keys = Arc::new(Keys::load_or_create(data, &*clock)?);
+        let tokens = Arc::new(Tokens::new(keys, store.clone(), loaded.settings.cache_bytes, &metrics));
+        let reloader = Arc::new(Reloader::new(main, loaded, clock.clone(), metrics.clone(), audit.clone()));
+        let policy = reloader.policy();
+        let provider =
+            Provider::new(policy.clone(), store.clone(), tokens.clone(), clock.clone(), metrics.clone(), audit);
+        Ok(Self { policy, provider: Arc::new(provider), tokens, store, reloader, clock, metrics })
+    }
+}
