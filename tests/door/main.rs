@@ -5,3 +5,4 @@ mod command_line;
 mod gate;
 mod process;
 mod provider;
+mod readme;

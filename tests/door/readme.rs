@@ -1,0 +1,71 @@
+//! The README's commands do what it says.
+use super::process::{Gate, PROGRAM, text};
+use std::{fs, process::Command};
+
+fn blocks(language: &str) -> Vec<String> {
+    let readme = fs::read_to_string("README.md").unwrap();
+    let fence = format!("```{language}\n");
+    readme.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_first_token_and_call_work_as_pasted() {
+    let gate = Gate::start();
+    let paste = blocks("sh").into_iter().find(|b| b.contains("ASSERTION=")).unwrap();
+    let shown = gate.command(&["run"], ""); // fails: its ports are taken; but it prints the tour
+    for line in paste.lines().filter(|l| !l.starts_with('#')) {
+        let here = line.replace("https://localhost:8443", &gate.issuer());
+        assert!(text(&shown.stderr).contains(&here), "{here}");
+    }
+    let script = paste
+        .replace("target/release/portcullis", &format!("{PROGRAM} --config conf/portcullis.toml"))
+        .replace("https://localhost:8443", &gate.issuer());
+    let run = Command::new("bash").args(["-e", "-c", &script]).current_dir(gate.folder.path()).output().unwrap();
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    let told = text(&run.stdout);
+    let order = ["\"x-forwarded-user\":\"alice\"", " 403", "insufficient_scope", " 401", "invalid_token"];
+    let mut rest = told.as_str();
+    for expected in order {
+        let at = rest.find(expected).unwrap_or_else(|| panic!("{expected} in {told}"));
+        rest = &rest[at..];
+    }
+}
+
+#[test]
+fn every_other_command_exists_and_the_sample_tables_are_accepted() {
+    for line in blocks("sh").iter().flat_map(|b| b.lines()) {
+        let mut words = line.split_whitespace().take_while(|w| !w.starts_with('#'));
+        match words.next() {
+            Some("make") => {
+                let target = words.next().unwrap();
+                assert!(Command::new("make").args(["-n", target]).output().unwrap().status.success(), "{line}");
+            }
+            Some("portcullis") => {
+                let mut command: Vec<&str> = words.collect();
+                command.push("--help");
+                let out = Command::new(PROGRAM).args(&command).output().unwrap();
+                assert!(out.status.success(), "{line}: {}", text(&out.stderr));
+            }
+            _ => {}
+        }
+    }
+    let gate = Gate::start();
+    let [route, app] = &blocks("toml")[..] else { panic!("two samples") };
+    fs::copy(gate.path("certs/ca.pem"), gate.path("certs/internal.pem")).unwrap();
+    gate.edit(
+        "conf/portcullis.toml",
+        "[[route]]\nname = \"status\"",
+        &format!(
+            "{}\n[[route]]\nname = \"status\"",
+            route.replace("\"orders\"", "\"sample\"").replace("/orders/*", "/sample/*")
+        ),
+    );
+    let key = fs::read(gate.path("certs/orders-robot.pub.pem")).unwrap();
+    fs::write(gate.path("conf/apps/billing.pem"), key).unwrap();
+    let jwks = gate.curl(&[&format!("{}/.well-known/jwks.json", gate.issuer())]);
+    fs::write(gate.path("conf/apps/billing.jwks"), jwks).unwrap();
+    let app = app.replace("sha256:...", &format!("sha256:{}", "ab".repeat(32)));
+    fs::write(gate.path("conf/apps/billing.toml"), app).unwrap();
+    let out = gate.command(&["check"], "");
+    assert!(out.status.success(), "{}", text(&out.stderr));
+}
