@@ -1,4 +1,4 @@
-.PHONY: setup run demo test
+.PHONY: setup run demo test bench
 
 setup:
 	@scripts/setup.sh
@@ -13,3 +13,7 @@ demo: setup
 
 test: setup
 	cargo test --locked
+
+bench: setup
+	cargo bench --locked --bench micro
+	cargo bench --locked --bench edge
