@@ -35,6 +35,7 @@ async fn suite(store: Arc<dyn Store>) {
     let feed = store.feed(0, 10).await.unwrap();
     assert_eq!(feed[0].key, "a/1");
     assert!(feed.windows(2).all(|w| w[0].sequence < w[1].sequence));
+    assert_eq!(store.feed_end().await.unwrap(), feed.last().unwrap().sequence);
     assert_eq!(store.feed(feed[0].sequence, 1).await.unwrap(), feed[1..2]);
 
     let racers: Vec<_> = (0..64)

@@ -90,4 +90,8 @@ impl Store for MemoryStore {
             state.feed.iter().enumerate().map(|(i, key)| FeedEntry { sequence: i as u64 + 1, key: key.clone() });
         Ok(numbered.filter(|e| e.sequence > sequence).take(limit).collect())
     }
+
+    async fn feed_end(&self) -> Result<u64, StoreError> {
+        Ok(self.lock().feed.len() as u64)
+    }
 }

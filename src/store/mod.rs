@@ -68,7 +68,7 @@ pub struct FeedEntry {
     pub key: String,
 }
 
-/// The storage seam. Conformance suite: `tests/door/store.rs`.
+/// The storage seam. Conformance suite: `conformance.rs`.
 #[async_trait::async_trait]
 pub trait Store: Send + Sync + 'static {
     /// The live record under `key` at `now`.
@@ -79,8 +79,14 @@ pub trait Store: Send + Sync + 'static {
     async fn scan(&self, prefix: &str, now: Timestamp) -> Result<Vec<Record>, StoreError>;
     /// Makes all changes atomically and durably, or none.
     async fn commit(&self, changes: Changes, now: Timestamp) -> Result<(), StoreError>;
-    /// Removes up to `limit` records that expired before `before`; returns how many.
+    /// Removes up to `limit` records that expired before `before`, and feed entries beyond the newest [`FEED_KEPT`];
+    /// returns how many records went.
     async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError>;
     /// Changes after `sequence`, oldest first, at most `limit`.
     async fn feed(&self, sequence: u64, limit: usize) -> Result<Vec<FeedEntry>, StoreError>;
+    /// The newest sequence number of the feed; 0 if nothing ever changed.
+    async fn feed_end(&self) -> Result<u64, StoreError>;
 }
+
+/// Feed entries that a purge leaves: who has fallen further behind reads everything anew.
+pub const FEED_KEPT: u64 = 100_000;

@@ -1,5 +1,5 @@
 //! The embedded default: SQLite in WAL mode, synchronous FULL, one writer that commits in groups.
-use super::{Change, Changes, Expect, FeedEntry, Record, Store, StoreError};
+use super::{Change, Changes, Expect, FEED_KEPT, FeedEntry, Record, Store, StoreError};
 use crate::{clock::Timestamp, metrics::Metrics, secret::Digest};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::{
@@ -20,10 +20,15 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS feed (sequence INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL);";
 const COLUMNS: &str = "key, version, idx, expires, body, digest";
 
+enum Work {
+    Commit(Changes, Timestamp),
+    Purge(Timestamp, usize),
+}
+
 struct Job {
-    changes: Changes,
-    now: Timestamp,
-    done: oneshot::Sender<Result<(), StoreError>>,
+    work: Work,
+    /// Records purged, or 0.
+    done: oneshot::Sender<Result<usize, StoreError>>,
 }
 
 /// One database file.
@@ -67,6 +72,13 @@ impl SqliteStore {
         Ok(Self { reader: Arc::new(Mutex::new(reader)), writer, metrics })
     }
 
+    async fn write(&self, work: Work) -> Result<usize, StoreError> {
+        let gone = || StoreError::Unavailable("the writer has stopped".to_owned());
+        let (done, answer) = oneshot::channel();
+        self.writer.send(Job { work, done }).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+
     async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
@@ -96,7 +108,12 @@ fn write_group(connection: &mut Connection, group: &mut Vec<Job>) {
         let mut transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         for job in group.iter() {
             let savepoint = transaction.savepoint()?;
-            let outcome = job.changes.0.iter().try_for_each(|change| apply(&savepoint, change, job.now));
+            let outcome = match &job.work {
+                Work::Commit(changes, now) => {
+                    changes.0.iter().try_for_each(|change| apply(&savepoint, change, *now)).map(|()| 0)
+                }
+                Work::Purge(before, limit) => purge(&savepoint, *before, *limit),
+            };
             if outcome.is_ok() {
                 savepoint.commit()?;
             } // dropped otherwise, which rolls it back
@@ -112,6 +129,14 @@ fn write_group(connection: &mut Connection, group: &mut Vec<Job>) {
         // Nobody waits any more where the request was given up.
         let _ = job.done.send(outcome);
     }
+}
+
+fn purge(connection: &Connection, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
+    connection
+        .prepare_cached("DELETE FROM feed WHERE sequence <= (SELECT MAX(sequence) FROM feed) - ?1")?
+        .execute([FEED_KEPT])?;
+    let expired = "DELETE FROM record WHERE key IN (SELECT key FROM record WHERE expires < ?1 LIMIT ?2)";
+    Ok(connection.prepare_cached(expired)?.execute(params![before.0, limit as u64])?)
 }
 
 fn apply(connection: &Connection, change: &Change, now: Timestamp) -> Result<(), StoreError> {
@@ -200,30 +225,17 @@ impl Store for SqliteStore {
     }
 
     async fn commit(&self, changes: Changes, now: Timestamp) -> Result<(), StoreError> {
-        let gone = || StoreError::Unavailable("the writer has stopped".to_owned());
         let _timer = self.metrics.as_ref().map(|m| m.store_commit.start_timer());
-        let (done, answer) = oneshot::channel();
-        self.writer.send(Job { changes, now, done }).await.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
+        self.write(Work::Commit(changes, now)).await.map(|_| ())
     }
 
     async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
-        let expired = move |c: &Connection| -> Result<Vec<(String, u64)>, StoreError> {
-            let mut statement = c.prepare_cached("SELECT key, version FROM record WHERE expires < ?1 LIMIT ?2")?;
-            let rows = statement.query_map(params![before.0, limit as u64], |r| Ok((r.get(0)?, r.get(1)?)))?;
-            rows.map(|row| row.map_err(StoreError::from)).collect()
-        };
-        let expired = self.read(expired).await?;
-        let count = expired.len();
-        // Judged at a time before all: a record rewritten meanwhile has another version and stays.
-        for (key, version) in expired {
-            let delete = Changes(vec![Change::Delete(key, Expect::Version(version))]);
-            match self.commit(delete, Timestamp(i64::MIN)).await {
-                Ok(()) | Err(StoreError::Conflict(_)) => {}
-                Err(other) => return Err(other),
-            }
-        }
-        Ok(count)
+        self.write(Work::Purge(before, limit)).await
+    }
+
+    async fn feed_end(&self) -> Result<u64, StoreError> {
+        let newest = |c: &Connection| Ok(c.query_row("SELECT IFNULL(MAX(sequence), 0) FROM feed", [], |r| r.get(0))?);
+        self.read(newest).await
     }
 
     async fn feed(&self, sequence: u64, limit: usize) -> Result<Vec<FeedEntry>, StoreError> {

@@ -133,11 +133,14 @@ impl Tokens {
 
     /// Reads what was revoked before this process started.
     pub async fn load_revocations(&self, now: Timestamp) -> Result<(), StoreError> {
+        // Before the records: what changes meanwhile is read twice rather than never.
+        let end = self.store.feed_end().await?;
         for record in self.store.scan(Revocations::prefix(), now).await? {
             if !self.revocations.restore(&record) {
                 return Err(StoreError::Corrupt(format!("record {}", record.key)));
             }
         }
+        self.followed.store(end, Ordering::Release);
         self.ready.store(true, Ordering::Release);
         Ok(())
     }
@@ -150,7 +153,11 @@ impl Tokens {
         loop {
             let after = self.followed.load(Ordering::Acquire);
             let entries = self.store.feed(after, FEED_BATCH).await?;
-            let Some(last) = entries.last() else { return Ok(()) };
+            let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(()) };
+            if first.sequence > after + 1 {
+                // Fallen behind what a purge left.
+                return self.load_revocations(now).await;
+            }
             for entry in entries.iter().filter(|e| e.key.starts_with(Revocations::prefix())) {
                 if let Some(record) = self.store.get(&entry.key, now).await? {
                     self.revocations.restore(&record);
