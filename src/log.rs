@@ -45,6 +45,11 @@ impl Log {
         Self(spawned.ok().map(|_| sender))
     }
 
+    /// Whether anything is written, and so worth composing.
+    pub fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Writes `event` as one line; JSON escapes whatever a caller put in (log injection).
     pub fn write(&self, event: Value) {
         if let Some(sender) = &self.0 {
@@ -77,5 +82,35 @@ fn write(sink: impl Write, lines: &Receiver<Message>) {
             }
         }
         let _ = sink.flush();
+    }
+}
+
+/// What libraries report, as JSON lines on standard error; warnings and worse.
+struct Diagnostics(Log);
+
+impl ::log::Log for Diagnostics {
+    fn enabled(&self, metadata: &::log::Metadata<'_>) -> bool {
+        metadata.level() <= ::log::Level::Warn
+    }
+
+    fn log(&self, record: &::log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let message = record.args().to_string();
+            self.0.write(
+                serde_json::json!({"diagnostic": message, "level": record.level().as_str(), "from": record.target()}),
+            );
+        }
+    }
+
+    fn flush(&self) {
+        self.0.flush();
+    }
+}
+
+/// Takes up what libraries report, once a process.
+pub fn take_diagnostics() {
+    // An error means that the host has a logger of its own, which then gets them.
+    if ::log::set_boxed_logger(Box::new(Diagnostics(Log::stderr()))).is_ok() {
+        ::log::set_max_level(::log::LevelFilter::Warn);
     }
 }

@@ -3,7 +3,7 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder, core::Collector,
 };
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Seconds; from a memory hit to a slow upstream.
 const LATENCY: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
@@ -37,6 +37,25 @@ pub struct Metrics {
     pub connections_refused: IntCounter,
     /// TLS handshakes that failed or took too long.
     pub handshakes_failed: IntCounter,
+}
+
+/// A route's own counters, found once instead of at every request.
+#[derive(Debug, Default)]
+pub struct RouteCounts {
+    allowed: OnceLock<IntCounter>,
+    upstream: OnceLock<Histogram>,
+}
+
+impl RouteCounts {
+    /// Requests let through on `route`.
+    pub fn allowed(&self, metrics: &Metrics, route: &str) -> &IntCounter {
+        self.allowed.get_or_init(|| metrics.decisions.with_label_values(&[route, "allow", "ok"]))
+    }
+
+    /// The upstream's latency on `route`.
+    pub fn upstream(&self, metrics: &Metrics, route: &str) -> &Histogram {
+        self.upstream.get_or_init(|| metrics.upstream.with_label_values(&[route]))
+    }
 }
 
 /// Counts one connection or request while it lives.

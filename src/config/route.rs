@@ -147,12 +147,16 @@ pub fn read(raw: RouteTable, issuer: &str, found: &mut Findings<'_>) -> Route {
     if resource_metadata_path(&resource).is_none() {
         found.wrong("resource", "an absolute https URL without query and fragment (RFC 9728 §1.2)");
     }
-    for name in [&raw.headers.user, &raw.headers.client, &raw.headers.scopes] {
-        let folded = name.to_ascii_lowercase();
-        if http::HeaderName::try_from(name.as_str()).is_err() || RESERVED.contains(&folded.as_str()) {
-            found.wrong("headers", format!("{name:?} cannot name an identity header"));
-        }
-    }
+    let mut header = |name: &str, otherwise: http::HeaderName| {
+        let read = http::HeaderName::try_from(name).ok().filter(|n| !RESERVED.contains(&n.as_str()));
+        found.or("headers", read.ok_or_else(|| format!("{name:?} cannot name an identity header")), otherwise)
+    };
+    let usual = IdentityHeaders::default();
+    let headers = IdentityHeaders {
+        user: header(&raw.headers.user, usual.user),
+        client: header(&raw.headers.client, usual.client),
+        scopes: header(&raw.headers.scopes, usual.scopes),
+    };
     Route {
         name: raw.name.into(),
         host: raw.host.map(|h| h.to_ascii_lowercase()),
@@ -164,8 +168,9 @@ pub fn read(raw: RouteTable, issuer: &str, found: &mut Findings<'_>) -> Route {
         upstream: upstream(raw.upstream, found),
         relay: raw.token,
         errors: raw.errors,
-        headers: IdentityHeaders { user: raw.headers.user, client: raw.headers.client, scopes: raw.headers.scopes },
+        headers,
         turn: Arc::default(),
+        counts: Arc::default(),
     }
 }
 

@@ -85,7 +85,7 @@ impl ProxyHttp for Gateway {
             Ok(permit) => {
                 ctx.route = permit.route().name.clone();
                 (ctx.outcome, ctx.reason) = ("allow", "ok");
-                self.metrics.decisions.with_label_values(&[&*ctx.route, "allow", "ok"]).inc();
+                permit.route().counts.allowed(&self.metrics, &ctx.route).inc();
                 ctx.admitted = Some(Admitted { permit, issuer: policy.issuer.clone() });
                 Ok(false)
             }
@@ -131,10 +131,11 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        if let Some(sent) = ctx.sent {
-            self.metrics.upstream.with_label_values(&[&*ctx.route]).observe(sent.elapsed().as_secs_f64());
+        if let (Some(sent), Some(admitted)) = (ctx.sent, &ctx.admitted) {
+            let counts = &admitted.permit.route().counts;
+            counts.upstream(&self.metrics, &ctx.route).observe(sent.elapsed().as_secs_f64());
         }
-        response.insert_header("X-Request-Id", &*ctx.request_id)
+        response.insert_header(upstream::REQUEST_ID, &*ctx.request_id)
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, e: &Error, ctx: &mut Ctx) -> FailToProxy {
@@ -148,7 +149,16 @@ impl ProxyHttp for Gateway {
         FailToProxy { error_code: status, can_reuse_downstream: false }
     }
 
+    /// For diagnostics: the query may hold what nobody should read later.
+    fn request_summary(&self, session: &Session, ctx: &Ctx) -> String {
+        let request = session.req_header();
+        format!("{} {} {}", request.method, request.uri.path(), ctx.request_id)
+    }
+
     async fn logging(&self, session: &mut Session, e: Option<&Error>, ctx: &mut Ctx) {
+        if !self.access_log.is_on() {
+            return;
+        }
         let request = session.req_header();
         let opened = ctx.admitted.as_ref().and_then(|a| a.permit.opened());
         let seconds = ctx.started.elapsed().as_secs_f64();

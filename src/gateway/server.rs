@@ -38,6 +38,7 @@ const PURGE_BATCH: usize = 500;
 
 /// Serves until asked to end; the error says what could not be started.
 pub fn run(main: &Path, loaded: Loaded) -> Result<(), String> {
+    crate::log::take_diagnostics();
     let settings = loaded.settings.clone();
     let (access_log, audit) = logs(&settings)?;
     let Assembly { policy, provider, tokens, store, reloader, clock, metrics } =

@@ -1,5 +1,6 @@
 //! Routes: which request goes where, and what it must carry.
 use crate::model::ScopeSet;
+use http::HeaderName;
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
@@ -58,11 +59,21 @@ pub enum ErrorStyle {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdentityHeaders {
     /// The subject.
-    pub user: String,
+    pub user: HeaderName,
     /// The client.
-    pub client: String,
+    pub client: HeaderName,
     /// The granted scopes, space-delimited.
-    pub scopes: String,
+    pub scopes: HeaderName,
+}
+
+impl Default for IdentityHeaders {
+    fn default() -> Self {
+        Self {
+            user: HeaderName::from_static("x-forwarded-user"),
+            client: HeaderName::from_static("x-auth-client"),
+            scopes: HeaderName::from_static("x-auth-scopes"),
+        }
+    }
 }
 
 /// Certificate authorities that an upstream's certificate must come from.
@@ -124,6 +135,8 @@ pub struct Route {
     pub headers: IdentityHeaders,
     /// Position for upstream addresses taken in turn.
     pub turn: Arc<std::sync::atomic::AtomicUsize>,
+    /// Its counters.
+    pub counts: Arc<crate::metrics::RouteCounts>,
 }
 
 impl Route {
@@ -324,8 +337,9 @@ mod tests {
             },
             relay: TokenRelay::Strip,
             errors: ErrorStyle::Oauth,
-            headers: IdentityHeaders { user: String::new(), client: String::new(), scopes: String::new() },
+            headers: IdentityHeaders::default(),
             turn: Arc::default(),
+            counts: Arc::default(),
         })
     }
 

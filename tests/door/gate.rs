@@ -15,6 +15,7 @@ use std::sync::Arc;
 fn route(path: &str, resource: &str, requirement: Requirement) -> Arc<Route> {
     let second = std::time::Duration::from_secs(1);
     let name = |n: &str| n.to_owned();
+    let header = |n: &'static str| http::HeaderName::from_static(n);
     Arc::new(Route {
         name: path.into(),
         host: None,
@@ -32,8 +33,9 @@ fn route(path: &str, resource: &str, requirement: Requirement) -> Arc<Route> {
         },
         relay: TokenRelay::Strip,
         errors: ErrorStyle::Oauth,
-        headers: IdentityHeaders { user: name("u"), client: name("c"), scopes: name("s") },
+        headers: IdentityHeaders { user: header("u"), client: header("c"), scopes: header("s") },
         turn: Arc::default(),
+        counts: Arc::default(),
     })
 }
 
@@ -194,4 +196,23 @@ fn the_example_of_embedding_serves_tokens_and_guards() {
     assert_eq!((refused.status().as_u16(), passed.status().as_u16()), (401, 200));
     let body = told(&mut passed);
     assert!(body.contains("\"x-auth-client\":\"orders-robot\"") && !body.contains("root"), "S62: {body}");
+}
+
+#[tokio::test]
+async fn s66_while_revocations_are_unknown_the_answer_is_503_and_never_401() {
+    use portcullis::{gateway::denial::Told, policy::route::ErrorStyle, store::memory::MemoryStore, token::Tokens};
+    let w = world().await;
+    let token = w.token("app").await;
+    let keys = portcullis::token::keys::Keys::load_or_create(w.data.path(), &*w.clock).unwrap();
+    let blind = Tokens::new(Arc::new(keys), Arc::new(MemoryStore::default()), 1 << 20, &Metrics::new());
+    let policy =
+        Policy { routes: Table::build(vec![route("/a", "https://api.example", needs("read"))]), ..Policy::default() };
+    let headers =
+        http::HeaderMap::from_iter([(http::header::AUTHORIZATION, format!("Bearer {token}").parse().unwrap())]);
+    let denial = check(&policy, &blind, ("localhost", "/a", "GET"), &headers, w.clock.now()).unwrap_err();
+    let answer = denial.response(&Told::nothing(ErrorStyle::Oauth));
+    assert_eq!((denial, answer.status().as_u16()), (Denial::Unavailable, 503));
+    assert!(answer.headers().contains_key("retry-after") && !answer.headers().contains_key("www-authenticate"));
+    blind.follow(w.clock.now()).await.unwrap();
+    assert!(blind.open(&token, w.clock.now()).is_ok(), "and once they are known, it opens");
 }

@@ -375,3 +375,66 @@ fn a_slow_header_and_a_silent_handshake_are_cut_while_others_are_served() {
     assert!(cut, "a dripping header is cut within its limit");
     assert_eq!(gate.agent().get(format!("{}/status", gate.issuer())).call().unwrap().status(), 200);
 }
+
+#[test]
+fn tokens_are_stripped_passed_or_replaced_and_large_bodies_stream() {
+    let mut gate = Gate::prepare();
+    let more = |name: &str, relay: &str| {
+        format!(
+            "[[route]]\nname = \"{name}\"\npath = \"/{name}\"\nscopes = [\"orders:write\"]\ntoken = \"{relay}\"\nupstream.addresses = [\"127.0.0.1:{}\"]\n\n",
+            gate.example
+        )
+    };
+    let routes = more("pass", "pass") + &more("replace", "replace") + "[[route]]\nname = \"status\"";
+    gate.edit("conf/portcullis.toml", "[[route]]\nname = \"status\"", &routes);
+    gate.run();
+    let token = gate.exchange("orders:write").1["access_token"].as_str().unwrap().to_owned();
+    let bearer = format!("Authorization: Bearer {token}");
+    let seen = |path: &str| -> Value {
+        serde_json::from_str(&gate.curl(&["-H", &bearer, &format!("{}{path}", gate.issuer())])).unwrap()
+    };
+    assert_eq!(seen("/pass")["headers"]["authorization"], format!("Bearer {token}"));
+    let replaced = seen("/replace")["headers"]["authorization"].as_str().unwrap().to_owned();
+    let jwt = replaced.strip_prefix("Bearer ").unwrap();
+    let jwks = gate.curl(&[&format!("{}/.well-known/jwks.json", gate.issuer())]);
+    let set: jsonwebtoken::jwk::JwkSet = serde_json::from_str(&jwks).unwrap();
+    let header = jsonwebtoken::decode_header(jwt).unwrap();
+    let key = jsonwebtoken::DecodingKey::from_jwk(set.find(&header.kid.unwrap()).unwrap()).unwrap();
+    let mut validation = jsonwebtoken::Validation::new(header.alg);
+    validation.set_audience(&[gate.issuer()]);
+    let claims = jsonwebtoken::decode::<Value>(jwt, &key, &validation).unwrap().claims;
+    assert_eq!((&claims["sub"], &claims["client_id"]), (&"alice".into(), &"orders-robot".into()));
+    assert_eq!(gate.call(jwt), 401, "S38: a token for an upstream does not open the gate");
+    let body = gate.path("body");
+    fs::write(&body, vec![b'x'; 20 << 20]).unwrap();
+    for version in ["--http1.1", "--http2"] {
+        let (data, url) = (format!("@{}", body.display()), format!("{}/orders/7", gate.issuer()));
+        let told = gate.curl(&[version, "-H", &bearer, "--data-binary", &data, &url]);
+        assert!(told.contains(&format!("\"body_bytes\":{}", 20 << 20)), "{version}: {told}");
+    }
+    let (data, url) = (format!("@{}", body.display()), format!("{}/oauth2/token", gate.issuer()));
+    let large = gate.curl(&["--http1.1", "-o", "/dev/null", "-w", "%{http_code}", "--data-binary", &data, &url]);
+    assert_eq!(large, "413");
+}
+
+#[test]
+fn f9_a_damaged_database_or_a_taken_port_is_refused_at_the_start_in_words() {
+    let mut gate = Gate::start();
+    let taken = gate.command(&["run"], "");
+    assert!(!taken.status.success() && text(&taken.stderr).contains("cannot listen on 127.0.0.1:"));
+    drop(gate.child.take().map(|mut c| (c.kill(), c.wait())));
+    for name in ["portcullis.db-wal", "portcullis.db-shm"] {
+        let _ = fs::remove_file(gate.path("data").join(name));
+    }
+    fs::write(gate.path("data/portcullis.db"), vec![0x5a; 65_536]).unwrap();
+    let damaged = gate.command(&["run"], "");
+    assert!(
+        !damaged.status.success() && text(&damaged.stderr).contains("restore a backup"),
+        "{}",
+        text(&damaged.stderr)
+    );
+    fs::remove_file(gate.path("data/portcullis.db")).unwrap();
+    fs::write(gate.path("data/keys.json"), "[").unwrap();
+    let keys = gate.command(&["run"], "");
+    assert!(!keys.status.success() && text(&keys.stderr).contains("keys.json: damaged"), "{}", text(&keys.stderr));
+}

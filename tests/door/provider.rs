@@ -22,8 +22,9 @@ pub struct World {
     pub provider: Provider,
     pub tokens: Arc<Tokens>,
     pub clock: Arc<ManualClock>,
+    pub metrics: Arc<Metrics>,
     key: jsonwebtoken::EncodingKey,
-    _data: tempfile::TempDir,
+    pub data: tempfile::TempDir,
 }
 
 pub fn client(id: &str, format: TokenFormat, public: &str) -> Arc<Client> {
@@ -55,8 +56,9 @@ pub async fn world() -> World {
     let clock = Arc::new(ManualClock::at(Timestamp(1_000_000)));
     let pair = rcgen::KeyPair::generate().unwrap();
     let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    let metrics = Metrics::new();
     let keys = Arc::new(Keys::load_or_create(data.path(), &*clock).unwrap());
-    let tokens = Arc::new(Tokens::new(keys, store.clone(), 1 << 20, &Metrics::new()));
+    let tokens = Arc::new(Tokens::new(keys, store.clone(), 1 << 20, &metrics));
     tokens.load_revocations(clock.now()).await.unwrap();
     let mut policy = Policy { issuer: "https://id.example".into(), ..Policy::default() };
     let jwts = ["jwt", "rs256", "eddsa"].map(|id| (id, TokenFormat::Jwt));
@@ -72,7 +74,7 @@ pub async fn world() -> World {
     let provider =
         Provider::new(policy, store, tokens.clone(), clock.clone(), Metrics::new(), portcullis::log::Log::off());
     let key = jsonwebtoken::EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).unwrap();
-    World { provider, tokens, clock, key, _data: data }
+    World { provider, tokens, clock, metrics, key, data }
 }
 
 impl World {
@@ -244,4 +246,44 @@ async fn jwts_verify_with_the_published_keys_and_say_what_rfc_9068_asks() {
         forged[last] = if forged[last] == 'A' { 'B' } else { 'A' };
         assert!(w.tokens.open(&forged.iter().collect::<String>(), w.clock.now()).is_err(), "{app}");
     }
+}
+
+#[tokio::test]
+async fn a_flood_of_bad_tokens_pushes_no_good_one_out_and_many_waiters_share_one_opening() {
+    let w = world().await;
+    let good = w.token("app").await;
+    assert!(w.tokens.open(&good, w.clock.now()).is_ok());
+    for n in 0..20_000 {
+        assert!(w.tokens.open(&format!("{}{n}", &good[..40]), w.clock.now()).is_err());
+    }
+    let gauge = |name: &str| {
+        let text = w.metrics.encode();
+        let line = text.lines().find_map(|l| l.strip_prefix(name).map(str::to_owned));
+        line.and_then(|l| l.trim().parse::<f64>().ok()).unwrap_or(0.0)
+    };
+    let hits = || gauge("portcullis_token_cache_total{result=\"hit\"}");
+    let before = hits();
+    assert!(w.tokens.open(&good, w.clock.now()).is_ok());
+    assert!(hits() > before, "the good one is still in the cache");
+    let other = w.token("jwt").await;
+    let opened: Vec<_> = std::thread::scope(|scope| {
+        let ask = || scope.spawn(|| w.tokens.open(&other, w.clock.now()).unwrap());
+        let all: Vec<_> = (0..16).map(|_| ask()).collect();
+        all.into_iter().map(|t| t.join().unwrap()).collect()
+    });
+    assert!(opened.windows(2).all(|two| Arc::ptr_eq(&two[0], &two[1])), "one opening");
+}
+
+#[test]
+fn foreign_text_never_panics_and_never_opens() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let w = runtime.block_on(world());
+    let good = runtime.block_on(w.token("app"));
+    proptest::proptest!(|(text in "(pc_[a-zA-Z0-9_-]{8}_)?[a-zA-Z0-9_.=-]{0,200}", cut in 0..good.len(), with in "[a-z]")| {
+        proptest::prop_assert!(w.tokens.open(&text, w.clock.now()).is_err());
+        let mut damaged = good.clone();
+        damaged.replace_range(cut..=cut, &with);
+        proptest::prop_assert!(damaged == good || w.tokens.open(&damaged, w.clock.now()).is_err());
+        proptest::prop_assert!(runtime.block_on(w.bearer(&text)).0 >= 400);
+    });
 }
