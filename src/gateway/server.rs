@@ -185,6 +185,7 @@ impl BackgroundService for Upkeep {
                     self.rotated(&mut keys);
                     round = round.wrapping_add(1);
                     if round.is_multiple_of(PURGE_EVERY) {
+                        self.tokens.forget_expired(self.clock.now());
                         let _ = self.store.purge(self.clock.now(), PURGE_BATCH).await;
                     }
                 }

@@ -2,6 +2,7 @@
 pub mod assertion;
 pub mod keys;
 pub mod revocation;
+mod shared;
 pub mod signer;
 
 use crate::{
@@ -19,6 +20,7 @@ use keys::Keys;
 use prometheus::IntCounter;
 use revocation::{Lifelines, Revocations};
 use serde::{Deserialize, Serialize};
+use shared::Shared;
 use std::{
     sync::{
         Arc,
@@ -40,7 +42,7 @@ pub struct Opened {
     /// `sub`.
     pub subject: Arc<str>,
     /// Granted scopes.
-    pub scopes: ScopeSet,
+    pub scopes: Arc<ScopeSet>,
     /// `aud`: the resource it opens.
     pub audience: Arc<str>,
     /// `jti`.
@@ -94,9 +96,10 @@ pub struct Tokens {
     store: Arc<dyn Store>,
     revocations: Revocations,
     ready: AtomicBool,
-    good: moka::sync::Cache<[u8; 32], Arc<Opened>>,
-    bad: moka::sync::Cache<[u8; 32], ()>,
+    good: moka::sync::Cache<u128, Arc<Opened>>,
+    bad: moka::sync::Cache<u128, ()>,
     followed: AtomicU64,
+    shared: Shared,
     hits: IntCounter,
     misses: IntCounter,
     negative: IntCounter,
@@ -125,6 +128,7 @@ impl Tokens {
             good,
             bad,
             followed: AtomicU64::new(0),
+            shared: Shared::default(),
             hits: counter("hit"),
             misses: counter("miss"),
             negative: counter("negative"),
@@ -170,6 +174,11 @@ impl Tokens {
     /// Takes up another set of keys: tokens made by the old one open as long as the new set holds their key.
     pub fn replace_keys(&self, keys: Keys) {
         self.keys.store(Arc::new(keys));
+    }
+
+    /// Forgets what ended tokens that have expired anyway; to be called now and then.
+    pub fn forget_expired(&self, now: Timestamp) {
+        self.revocations.forget(now);
     }
 
     /// Whether what was revoked is known, so that anything can be decided.
@@ -223,8 +232,7 @@ impl Tokens {
         if token.len() > MAX_TOKEN_LENGTH {
             return Err(OpenError::Invalid);
         }
-        let mut digest = [0; 32];
-        digest.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
+        let digest = digest_of(token);
         let opened = match self.good.get(&digest) {
             Some(opened) => {
                 self.hits.inc();
@@ -246,7 +254,8 @@ impl Tokens {
             self.good.invalidate(&digest);
             return Err(OpenError::Expired);
         }
-        if opened.lifelines.ended(opened.issued) {
+        let names = [&*opened.authorization, &*opened.client, &*opened.subject];
+        if self.revocations.has_ended(opened.lifelines, opened.issued, names) {
             return Err(OpenError::Revoked);
         }
         Ok(opened)
@@ -266,7 +275,6 @@ impl Tokens {
     async fn end(&self, target: &str, before: Timestamp, until: Timestamp, now: Timestamp) -> Result<(), StoreError> {
         self.store.commit(Revocations::record(target, before, until), now).await?;
         self.revocations.end(target, before, until);
-        self.revocations.forget(now);
         Ok(())
     }
 
@@ -289,13 +297,13 @@ impl Tokens {
             Some(sealed) => self.unseal(sealed, now),
             None => self.verify(token, now),
         }?;
-        let lifelines = self.revocations.lifelines(&claims.jti, &claims.client_id, &claims.sub);
+        let lifelines = Lifelines::of(&claims.jti, &claims.client_id, &claims.sub);
         let jti: Arc<str> = claims.jti.into();
         Some(Opened {
-            client: claims.client_id.into(),
+            client: self.shared.text(&claims.client_id),
             subject: claims.sub.into(),
-            scopes: ScopeSet::parse(&claims.scope)?,
-            audience: claims.aud.into(),
+            scopes: self.shared.scopes(&claims.scope)?,
+            audience: self.shared.text(&claims.aud),
             authorization: jti.clone(),
             jti,
             issued: claims.iat,
@@ -322,6 +330,12 @@ impl Tokens {
     }
 }
 
+/// Half of a SHA-256: finding another token with the same half takes 2^128 tries.
+fn digest_of(token: &str) -> u128 {
+    let digest = digest::digest(&digest::SHA256, token.as_bytes());
+    digest.as_ref().iter().take(16).fold(0, |all, byte| (all << 8) | u128::from(*byte))
+}
+
 /// Signature alone: times and audience are judged by our clock and our rules.
 pub(crate) fn signature_only(algorithm: Algorithm) -> Validation {
     let mut validation = Validation::new(algorithm);
@@ -332,8 +346,6 @@ pub(crate) fn signature_only(algorithm: Algorithm) -> Validation {
 }
 
 fn weight(opened: &Opened) -> u32 {
-    let text = opened.client.len() + opened.subject.len() + opened.audience.len() + opened.jti.len();
-    let scopes: usize = opened.scopes.iter().map(|s| s.len() + 16).sum();
-    // 320: the entry itself, its key, and the cache's and the flags' bookkeeping.
-    u32::try_from(320 + text + scopes).unwrap_or(u32::MAX)
+    // 340: the entry itself, its key and the cache's bookkeeping; client, audience and scopes are shared.
+    u32::try_from(340 + opened.subject.len() + opened.jti.len()).unwrap_or(u32::MAX)
 }

@@ -1,65 +1,101 @@
 //! What can end a token, as shared atomics: ending flips a flag, nobody scans.
 use crate::{
     clock::Timestamp,
+    secret::Digest,
     store::{Change, Changes, Expect, Record},
 };
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, Weak,
+        PoisonError, RwLock,
         atomic::{AtomicI64, Ordering},
     },
 };
 
 const PREFIX: &str = "revoked/";
+/// Shared flags; two mebibytes.
+const BUCKETS: usize = 1 << 18;
 
-/// Tokens issued at or before this instant are ended.
-type Flag = Arc<AtomicI64>;
-
-/// The flags that one cached token carries.
-#[derive(Debug)]
-pub struct Lifelines([Flag; 3]);
+/// The flags that can end one cached token: those of its authorization, its client and its subject.
+#[derive(Clone, Copy, Debug)]
+pub struct Lifelines([u32; 3]);
 
 impl Lifelines {
-    /// Whether a token issued at `issued` has been ended.
-    pub fn ended(&self, issued: Timestamp) -> bool {
-        self.0.iter().any(|f| issued.0 <= f.load(Ordering::Acquire))
+    /// Of a token.
+    pub fn of(authorization: &str, client: &str, subject: &str) -> Self {
+        Self(targets(authorization, client, subject).map(|target| bucket(&target)))
     }
 }
 
-#[derive(Default)]
-struct Registry {
-    live: HashMap<String, Weak<AtomicI64>>,
-    ended: HashMap<String, (Flag, Timestamp)>,
-    prune_at: usize,
+fn targets(authorization: &str, client: &str, subject: &str) -> [String; 3] {
+    [format!("authorization/{authorization}"), format!("client/{client}"), format!("subject/{subject}")]
 }
 
-/// All flags of this node. Locked on a token's first opening and on revocation, never on a hit.
-#[derive(Default)]
-pub struct Revocations(Mutex<Registry>);
+fn bucket(target: &str) -> u32 {
+    let digest = Digest::of(target.as_bytes()).0;
+    u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]) % BUCKETS as u32
+}
+
+/// What was ended on this node. Each flag is shared by all targets of its bucket and holds the latest instant up to
+/// which one of them has ended tokens: a check is three loads, and only behind a raised flag is the exact target
+/// looked up. So a cached token carries twelve bytes, and nothing has to be registered for it.
+pub struct Revocations {
+    flags: Box<[AtomicI64]>,
+    /// By target: tokens issued up to the first instant are ended; forgotten after the second.
+    ended: RwLock<HashMap<String, (Timestamp, Timestamp)>>,
+}
+
+impl Default for Revocations {
+    fn default() -> Self {
+        Self { flags: (0..BUCKETS).map(|_| AtomicI64::new(i64::MIN)).collect(), ended: RwLock::default() }
+    }
+}
 
 impl Revocations {
-    /// The flags of one authorization, its client and its subject.
-    pub fn lifelines(&self, authorization: &str, client: &str, subject: &str) -> Lifelines {
-        let mut registry = self.lock();
-        Lifelines([
-            registry.flag(format!("authorization/{authorization}")),
-            registry.flag(format!("client/{client}")),
-            registry.flag(format!("subject/{subject}")),
-        ])
+    /// Whether a token issued at `issued` has been ended; `names` are its authorization, client and subject.
+    pub fn has_ended(&self, lifelines: Lifelines, issued: Timestamp, names: [&str; 3]) -> bool {
+        let raised = |at: &u32| self.flags[*at as usize].load(Ordering::Acquire) >= issued.0;
+        if !lifelines.0.iter().any(raised) {
+            return false;
+        }
+        let ended = self.ended.read().unwrap_or_else(PoisonError::into_inner);
+        let [authorization, client, subject] = names;
+        targets(authorization, client, subject)
+            .iter()
+            .any(|target| ended.get(target).is_some_and(|(before, _)| issued <= *before))
     }
 
     /// Flips the flag of `target` (`authorization/…`, `client/…`, `subject/…`).
     pub fn end(&self, target: &str, before: Timestamp, until: Timestamp) {
-        let mut registry = self.lock();
-        let flag = registry.flag(target.to_owned());
-        flag.fetch_max(before.0, Ordering::AcqRel);
-        registry.ended.insert(target.to_owned(), (flag, until));
+        let mut ended = self.ended.write().unwrap_or_else(PoisonError::into_inner);
+        let known = ended.entry(target.to_owned()).or_insert((before, until));
+        *known = (known.0.max(before), known.1.max(until));
+        self.flags[bucket(target) as usize].fetch_max(before.0, Ordering::AcqRel);
     }
 
     /// Forgets what ended tokens that have expired anyway.
     pub fn forget(&self, now: Timestamp) {
-        self.lock().ended.retain(|_, (_, until)| *until > now);
+        let mut ended = self.ended.write().unwrap_or_else(PoisonError::into_inner);
+        let mut lowered: HashMap<u32, i64> = HashMap::new();
+        ended.retain(|target, (_, until)| {
+            let stays = *until > now;
+            if !stays {
+                lowered.insert(bucket(target), i64::MIN);
+            }
+            stays
+        });
+        if lowered.is_empty() {
+            return;
+        }
+        // Another target's flag may be the same one.
+        for (target, (before, _)) in ended.iter() {
+            if let Some(flag) = lowered.get_mut(&bucket(target)) {
+                *flag = before.0.max(*flag);
+            }
+        }
+        for (at, flag) in lowered {
+            self.flags[at as usize].store(flag, Ordering::Release);
+        }
     }
 
     /// The record that makes ending `target` outlive the process.
@@ -89,43 +125,42 @@ impl Revocations {
     pub const fn prefix() -> &'static str {
         PREFIX
     }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Registry> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-impl Registry {
-    fn flag(&mut self, target: String) -> Flag {
-        if let Some((flag, _)) = self.ended.get(&target) {
-            return flag.clone();
-        }
-        if let Some(flag) = self.live.get(&target).and_then(Weak::upgrade) {
-            return flag;
-        }
-        if self.live.len() >= self.prune_at {
-            self.live.retain(|_, flag| flag.strong_count() > 0);
-            self.prune_at = (self.live.len() * 2).max(1024);
-        }
-        let flag = Flag::new(AtomicI64::new(i64::MIN));
-        self.live.insert(target, Arc::downgrade(&flag));
-        flag
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn ended(all: &Revocations, names: [&str; 3], issued: i64) -> bool {
+        all.has_ended(Lifelines::of(names[0], names[1], names[2]), Timestamp(issued), names)
+    }
+
     #[test]
-    fn a_flag_taken_before_the_end_feels_it_and_one_taken_after_too() {
+    fn an_end_is_felt_by_its_target_alone_and_up_to_its_instant() {
         let all = Revocations::default();
-        let before = all.lifelines("a", "app", "alice");
-        assert!(!before.ended(Timestamp(10)));
+        assert!(!ended(&all, ["a", "app", "alice"], 10));
         all.end("subject/alice", Timestamp(10), Timestamp(100));
-        assert!(before.ended(Timestamp(10)) && !before.ended(Timestamp(11)));
-        assert!(all.lifelines("b", "app", "alice").ended(Timestamp(9)));
-        assert!(!all.lifelines("b", "app", "bob").ended(Timestamp(9)));
+        assert!(ended(&all, ["a", "app", "alice"], 10) && !ended(&all, ["a", "app", "alice"], 11));
+        assert!(!ended(&all, ["b", "app", "bob"], 9));
+        all.forget(Timestamp(99));
+        assert!(ended(&all, ["a", "app", "alice"], 10));
+        all.forget(Timestamp(100));
+        assert!(!ended(&all, ["a", "app", "alice"], 10));
+    }
+
+    #[test]
+    fn targets_that_share_a_flag_do_not_end_one_another() {
+        let all = Revocations::default();
+        let twin = (0..).map(|n| format!("t{n}")).find(|t| {
+            let [other, ..] = targets(t, "", "");
+            t != "t0" && bucket(&other) == bucket("authorization/t0")
+        });
+        let twin = twin.unwrap();
+        all.end("authorization/t0", Timestamp(i64::MAX), Timestamp(50));
+        assert!(ended(&all, ["t0", "app", "x"], 1) && !ended(&all, [&twin, "app", "x"], 1));
+        all.end(&format!("authorization/{twin}"), Timestamp(i64::MAX), Timestamp(90));
+        all.forget(Timestamp(50));
+        assert!(ended(&all, [&twin, "app", "x"], 1), "the other's flag stays up");
     }
 
     #[test]
@@ -134,6 +169,6 @@ mod tests {
         let Changes(changes) = Revocations::record("authorization/a", Timestamp(5), Timestamp(50));
         let [Change::Put(record, _)] = &changes[..] else { panic!("one record") };
         assert!(all.restore(record));
-        assert!(all.lifelines("a", "app", "x").ended(Timestamp(5)));
+        assert!(ended(&all, ["a", "app", "x"], 5));
     }
 }
