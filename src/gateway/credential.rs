@@ -26,10 +26,21 @@ pub fn credential(headers: &HeaderMap) -> Credential<'_> {
     }
 }
 
+/// `b64token` (RFC 6750 §2.1), and `!`: tokens in Salesforce's shape carry it.
+const TOKEN_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = matches!(byte as u8, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9')
+            || matches!(byte as u8, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'!');
+        byte += 1;
+    }
+    table
+};
+
 fn is_b64token(token: &str) -> bool {
     let body = token.trim_end_matches('=');
-    // `!` beyond RFC 6750: tokens in Salesforce's shape carry it.
-    !body.is_empty() && body.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/!".contains(&b))
+    !body.is_empty() && body.bytes().all(|b| TOKEN_BYTES[usize::from(b)])
 }
 
 #[cfg(test)]
