@@ -1,5 +1,8 @@
 //! From an accepted socket to requests: TLS, and deadlines that Pingora does not keep.
-use super::proxy::Gateway;
+use super::{
+    ctx::{HeaderSeen, KEEPALIVE},
+    proxy::Gateway,
+};
 use crate::{config::certificate::Certificates, metrics::Metrics};
 use arc_swap::ArcSwap;
 use pingora::{
@@ -23,9 +26,6 @@ use std::{
 };
 use tokio::sync::Semaphore;
 
-/// Idle seconds that an HTTP/1.1 connection is kept.
-pub const KEEPALIVE: u64 = 10;
-
 /// Limits of one listener's connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -44,16 +44,6 @@ pub struct Front {
     limits: Limits,
     room: Arc<Semaphore>,
     metrics: Arc<Metrics>,
-}
-
-/// Travels with a connection's session, and tells that the header has been read.
-pub struct HeaderSeen(Arc<AtomicBool>);
-
-impl HeaderSeen {
-    /// The header has been read.
-    pub fn tell(&self) {
-        self.0.store(true, Ordering::Release);
-    }
 }
 
 impl Front {
@@ -89,7 +79,7 @@ impl Front {
                 pingora::apps::HttpPersistentSettings::apply_to_session(settings, &mut session);
             }
             let seen = Arc::new(AtomicBool::new(false));
-            session.set_connection_user_context(Some(Box::new(HeaderSeen(seen.clone()))));
+            session.set_connection_user_context(Some(Box::new(HeaderSeen::new(seen.clone()))));
             let work = self.proxy.process_new_http(session, shutdown);
             // A connection may first be idle for the time that keep-alive grants.
             let limit = self.limits.header + Duration::from_secs(KEEPALIVE);

@@ -5,10 +5,28 @@ use http::HeaderMap;
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
 };
+
+/// Idle seconds that an HTTP/1.1 connection is kept.
+pub const KEEPALIVE: u64 = 10;
+
+/// Travels with a connection's session, and tells that the header has been read.
+pub struct HeaderSeen(Arc<AtomicBool>);
+
+impl HeaderSeen {
+    /// Raises `flag` when told.
+    pub fn new(flag: Arc<AtomicBool>) -> Self {
+        Self(flag)
+    }
+
+    /// The header has been read.
+    pub fn tell(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
 
 /// A permit, and the issuer of the policy that gave it: one request sees one policy.
 pub struct Admitted {

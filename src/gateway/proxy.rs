@@ -1,8 +1,7 @@
 //! What happens to a request, top to bottom: Pingora's phases, a few lines each.
 use super::{
     canonical::canonical,
-    connection::{HeaderSeen, KEEPALIVE},
-    ctx::{Admitted, Ctx},
+    ctx::{Admitted, Ctx, HeaderSeen, KEEPALIVE},
     denial::Told,
     guard::{self, Denial},
     mount,

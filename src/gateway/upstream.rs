@@ -129,6 +129,12 @@ fn starts(name: &[u8], known: &str) -> bool {
 /// Whether an upstream might believe this header, so that a client must not send it (S62).
 fn believed(name: &str, ours: &[&str; 3]) -> bool {
     let name = name.as_bytes();
+    // Most headers differ in their first letter already.
+    let begins =
+        |known: &str| name.first().zip(known.as_bytes().first()).is_some_and(|(a, b)| a.eq_ignore_ascii_case(b));
+    if !begins("x-") && !begins("forwarded") && !ours.iter().any(|known| begins(known)) {
+        return false;
+    }
     let exact = ["forwarded", "x-original-url", "x-rewrite-url", "x-http-method-override", "x-real-ip", "x-request-id"];
     starts(name, "x-auth-") || starts(name, "x-forwarded-") || exact.iter().chain(ours).any(|known| spelt(name, known))
 }
