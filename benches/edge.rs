@@ -300,8 +300,8 @@ fn side_by_side(folder: &Path) {
     let cold = REQUESTS * (ROUNDS + 1);
     let one = |format| minted(folder, 1, format);
     let cases = [
-        Case { name: "bare Pingora", bare: true, path: "/open/x", tokens: Vec::new() },
-        Case { name: "public route", bare: false, path: "/open/x", tokens: Vec::new() },
+        Case { name: "bare Pingora", bare: true, path: "/open/x", tokens: one(TokenFormat::Opaque) },
+        Case { name: "public route", bare: false, path: "/open/x", tokens: one(TokenFormat::Opaque) },
         Case { name: "opaque, cached", bare: false, path: "/orders/7", tokens: one(TokenFormat::Opaque) },
         Case { name: "JWT, cached", bare: false, path: "/orders/7", tokens: one(TokenFormat::Jwt) },
         Case {

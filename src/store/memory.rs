@@ -12,6 +12,18 @@ struct State {
     feed: Vec<String>,
 }
 
+impl State {
+    /// Puts back what stood before, the last change first.
+    fn undo(&mut self, before: Vec<(String, Option<Record>)>) {
+        for (key, record) in before.into_iter().rev() {
+            match record {
+                Some(record) => drop(self.records.insert(key, record)),
+                None => drop(self.records.remove(&key)),
+            }
+        }
+    }
+}
+
 /// Forgets everything when it is dropped.
 #[derive(Default)]
 pub struct MemoryStore(Mutex<State>);
@@ -46,33 +58,32 @@ impl Store for MemoryStore {
 
     async fn commit(&self, changes: Changes, now: Timestamp) -> Result<(), StoreError> {
         let mut state = self.lock();
-        let mut records = state.records.clone();
-        let mut touched = Vec::with_capacity(changes.0.len());
+        let mut before: Vec<(String, Option<Record>)> = Vec::with_capacity(changes.0.len());
         for change in changes.0 {
             let (key, expect) = match &change {
                 Change::Put(record, expect) => (record.key.clone(), *expect),
                 Change::Delete(key, expect) => (key.clone(), *expect),
             };
-            let version = records.get(&key).filter(|r| live(r, now)).map(|r| r.version);
+            let version = state.records.get(&key).filter(|r| live(r, now)).map(|r| r.version);
             let holds = match expect {
                 Expect::Any => true,
                 Expect::Absent => version.is_none(),
                 Expect::Version(wanted) => version == Some(wanted),
             };
             if !holds {
+                state.undo(before);
                 return Err(StoreError::Conflict(key));
             }
-            match change {
+            let replaced = match change {
                 Change::Put(mut record, _) => {
                     record.version = version.unwrap_or(0) + 1;
-                    records.insert(key.clone(), record);
+                    state.records.insert(key.clone(), record)
                 }
-                Change::Delete(..) => drop(records.remove(&key)),
-            }
-            touched.push(key);
+                Change::Delete(..) => state.records.remove(&key),
+            };
+            before.push((key, replaced));
         }
-        state.records = records;
-        state.feed.extend(touched);
+        state.feed.extend(before.into_iter().map(|(key, _)| key));
         Ok(())
     }
 
