@@ -263,6 +263,9 @@ fn claims(n: usize) -> Claims {
         aud: ISSUER.to_owned(),
         scope: "orders:read".to_owned(),
         jti: secret::random_id(),
+        grant_id: None,
+        generation: None,
+        auth_time: None,
         iat: now,
         exp: now.plus(3_600),
     }

@@ -13,7 +13,7 @@ use portcullis::{
     provider::Provider,
     secret,
     store::{Store, memory::MemoryStore},
-    token::{Claims, Tokens, keys::Keys},
+    token::{Claims, Tokens, keys::Keys, vault::Vault},
 };
 use std::{hint::black_box, sync::Arc};
 
@@ -31,6 +31,9 @@ fn claims(now: Timestamp) -> Claims {
         aud: ISSUER.to_owned(),
         scope: "orders:read orders:write".to_owned(),
         jti: secret::random_id(),
+        grant_id: None,
+        generation: None,
+        auth_time: None,
         iat: now,
         exp: now.plus(3_600),
     }
@@ -72,6 +75,7 @@ fn client(key: &rsa::Pair) -> Client {
         token_lifetime: 600,
         audience: ISSUER.into(),
         assertion_lifetime: 3_600,
+        interactive: Default::default(),
     }
 }
 
@@ -114,8 +118,13 @@ fn benches(c: &mut Criterion) {
     let key = rsa::Pair::new();
     let mut policy = Policy { issuer: ISSUER.into(), routes: routes(1_000), ..Policy::default() };
     policy.clients.insert("app".into(), Arc::new(client(&key)));
-    let alice =
-        User { username: "alice".into(), permissions: ["sales".to_owned()].into(), password: None, active: true };
+    let alice = User {
+        username: "alice".into(),
+        permissions: ["sales".to_owned()].into(),
+        password: None,
+        active: true,
+        profile: Default::default(),
+    };
     policy.users.insert("alice".into(), Arc::new(alice));
     let policy = Arc::new(policy);
 
@@ -129,7 +138,7 @@ fn benches(c: &mut Criterion) {
     };
     let headers = bearer(mint(TokenFormat::Opaque, SigningAlgorithm::Es256));
     c.bench_function("check, cached", |b| {
-        b.iter(|| guard::check(&policy, &tokens, ("localhost", "/api/0/x", "GET"), &headers, now).is_ok())
+        b.iter(|| guard::check(&policy, &tokens, ("localhost", "/api/0/x", "GET"), (&headers).into(), now).is_ok())
     });
     for (name, format, algorithm) in [
         ("opaque", TokenFormat::Opaque, SigningAlgorithm::Es256),
@@ -144,7 +153,8 @@ fn benches(c: &mut Criterion) {
     }
 
     let shared = Arc::new(arc_swap::ArcSwap::new(policy));
-    let provider = Provider::new(shared, store, tokens.clone(), Arc::new(SystemClock), metrics, Log::off());
+    let vault = Vault::load_or_create(data.path()).expect("a key");
+    let provider = Provider::new(shared, store, tokens.clone(), Arc::new(SystemClock), metrics, Log::off(), vault);
     let signing = jsonwebtoken::EncodingKey::from_rsa_pem(key.private.as_bytes()).expect("a key");
     let request = || {
         let claims = serde_json::json!({"iss": "app", "sub": "alice", "aud": ISSUER, "exp": now.0 + 3_600,

@@ -37,7 +37,7 @@ impl ProxyHttp for TheirProxy {
         }
         let policy = portcullis.policy.load_full();
         let asked = ("localhost", path, request.method.as_str());
-        match guard::check(&policy, &portcullis.tokens, asked, &request.headers, portcullis.clock.now()) {
+        match guard::check(&policy, &portcullis.tokens, asked, (&request.headers).into(), portcullis.clock.now()) {
             Ok(permit) => ctx.admitted = Some(Admitted { permit, issuer: policy.issuer.clone() }),
             Err(denial) => return respond(session, denial).await,
         }

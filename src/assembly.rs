@@ -7,7 +7,7 @@ use crate::{
     policy::SharedPolicy,
     provider::Provider,
     store::{Store, sqlite::SqliteStore},
-    token::{Tokens, keys::Keys},
+    token::{Tokens, keys::Keys, vault::Vault},
 };
 use std::{path::Path, sync::Arc};
 
@@ -38,12 +38,13 @@ impl Assembly {
         std::fs::create_dir_all(data).map_err(|e| format!("{}: {e}", data.display()))?;
         let store = SqliteStore::open(&data.join("portcullis.db"), Some(metrics.clone()));
         let store: Arc<dyn Store> = Arc::new(store.map_err(|e| e.to_string())?);
+        let vault = Vault::load_or_create(data)?;
         let keys = Arc::new(Keys::load_or_create(data, &*clock)?);
         let tokens = Arc::new(Tokens::new(keys, store.clone(), loaded.settings.cache_bytes, &metrics));
         let reloader = Arc::new(Reloader::new(main, loaded, clock.clone(), metrics.clone(), audit.clone()));
         let policy = reloader.policy();
         let provider =
-            Provider::new(policy.clone(), store.clone(), tokens.clone(), clock.clone(), metrics.clone(), audit);
+            Provider::new(policy.clone(), store.clone(), tokens.clone(), clock.clone(), metrics.clone(), audit, vault);
         Ok(Self { policy, provider: Arc::new(provider), tokens, store, reloader, clock, metrics })
     }
 }

@@ -2,7 +2,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Seconds since the Unix epoch (RFC 7519 `NumericDate`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
 

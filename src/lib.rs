@@ -3,6 +3,8 @@
 //! Where is …?
 //! * a flow: [`grant`], one file each; the token endpoint's pipeline: [`provider::token`]
 //! * where scopes are checked: [`gateway::guard`]; what happens to a proxied request: [`gateway::proxy`], top to bottom
+//! * what a person sees and in which order: [`provider`]'s `authorize` (the checks), `interaction` (the steps), [`pages`]
+//! * passwords, second factors, sessions, guesses: [`login`]
 //! * what a file of the configuration may say: [`config`], a file a section; how a change is taken up: [`config::reload`]
 //! * what must outlive the process: [`store`]; what ends a token: [`token::revocation`]
 //! * a command of the command line: [`cli`], one file each
@@ -15,8 +17,10 @@ pub mod config;
 pub mod gateway;
 pub mod grant;
 pub mod log;
+pub mod login;
 pub mod metrics;
 pub mod model;
+pub mod pages;
 pub mod policy;
 pub mod provider;
 pub mod secret;

@@ -15,6 +15,8 @@ pub struct Metrics {
     pub decisions: IntCounterVec,
     /// Token requests by grant and outcome.
     pub token_requests: IntCounterVec,
+    /// Sign-ins by outcome.
+    pub logins: IntCounterVec,
     /// Policy reloads by outcome.
     pub reloads: IntCounterVec,
     /// When the policy in force was taken up, seconds since the epoch.
@@ -93,6 +95,7 @@ impl Metrics {
         Arc::new(Self {
             decisions: counters("decisions_total", "Decisions of the gate", &["route", "outcome", "reason"]),
             token_requests: counters("token_requests_total", "Token requests", &["grant", "outcome"]),
+            logins: counters("logins_total", "Sign-ins of people", &["outcome"]),
             reloads: counters("reloads_total", "Policy reloads", &["outcome"]),
             last_reload: gauge("last_reload_timestamp_seconds", "When the policy in force was taken up"),
             cache: counters("token_cache_total", "Look-ups in the cache of opened tokens", &["result"]),

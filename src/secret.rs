@@ -13,6 +13,20 @@ impl std::fmt::Debug for Digest {
     }
 }
 
+impl serde::Serialize for Digest {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&URL_SAFE_NO_PAD.encode(self.0))
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Digest {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        let bytes = URL_SAFE_NO_PAD.decode(text.as_bytes()).ok().and_then(|b| b.try_into().ok());
+        bytes.map(Self).ok_or_else(|| serde::de::Error::custom("not a digest"))
+    }
+}
+
 impl Digest {
     /// The SHA-256 of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
@@ -32,6 +46,11 @@ impl Digest {
             *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
         }
         Some(Self(out))
+    }
+
+    /// The SHA-256 of `text` in base64url: a PKCE challenge, the key of a record.
+    pub fn text(text: &str) -> String {
+        URL_SAFE_NO_PAD.encode(Self::of(text.as_bytes()).0)
     }
 
     /// Lower-case hexadecimal.

@@ -2,8 +2,8 @@
 use super::CLOCK;
 use crate::{
     clock::Clock,
-    grant::approval_key,
-    store::{Change, Changes, Expect, Record, Store},
+    grant::{Consent, approval_key},
+    store::{Change, Changes, Expect, Store},
 };
 use clap::Subcommand;
 use std::path::Path;
@@ -39,10 +39,7 @@ pub fn run(config: &Path, command: &Command) -> Result<(), String> {
     }
     let key = approval_key(client, user);
     let change = match command {
-        Command::Grant { .. } => {
-            let index = Some(format!("user/{user}"));
-            Change::Put(Record { key, version: 0, index, expires: None, body: Vec::new() }, Expect::Any)
-        }
+        Command::Grant { .. } => Consent { scopes: None, given: CLOCK.now() }.record(client, user),
         Command::Revoke { .. } => Change::Delete(key, Expect::Any),
     };
     let store = super::store(&loaded)?;

@@ -1,7 +1,9 @@
 //! `conf/apps/*.toml`: one connected app a file.
 use super::mistake::{Findings, Mistake, parse};
 use crate::{
-    model::{Approval, AuthMethod, Client, SigningAlgorithm, TokenFormat, VerificationKey},
+    model::{
+        Approval, AuthMethod, Client, Interactive, Level, RefreshPolicy, SigningAlgorithm, TokenFormat, VerificationKey,
+    },
     secret::Digest,
 };
 use schemars::JsonSchema;
@@ -53,6 +55,29 @@ pub struct App {
     /// Furthest accepted `exp` of its assertions, seconds ahead.
     #[serde(default = "five_minutes")]
     assertion_lifetime: i64,
+    /// Where people's browsers may be sent back to: exact, but for a loopback address's port.
+    #[serde(default)]
+    redirect_uris: Vec<String>,
+    /// Where a browser may be sent after it signed out.
+    #[serde(default)]
+    post_logout_redirect_uris: Vec<String>,
+    /// `code`; and `token`, `id_token token` for the user-agent flow, which is off unless named.
+    #[serde(default = "code_alone")]
+    response_types: BTreeSet<String>,
+    /// Whether it must use PKCE; an app without a secret always must.
+    #[serde(default = "yes")]
+    pkce_required: bool,
+    /// What becomes of its refresh tokens.
+    #[serde(default)]
+    refresh: RefreshPolicy,
+    /// How its ID tokens are signed.
+    #[serde(default = "rs256")]
+    id_token_signing_alg: SigningAlgorithm,
+    /// How sure it must be who sits there: `high_assurance` asks for a second factor.
+    #[serde(default)]
+    required_level: Level,
+    /// Told when a session ends (OIDC Back-Channel Logout): https, or http on loopback.
+    backchannel_logout_uri: Option<String>,
 }
 
 /// Where a secret comes from.
@@ -102,6 +127,21 @@ fn five_minutes() -> i64 {
     300
 }
 
+fn code_alone() -> BTreeSet<String> {
+    ["code".to_owned()].into()
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn rs256() -> SigningAlgorithm {
+    SigningAlgorithm::Rs256
+}
+
+/// `response_type` values there are (OAuth 2.0 Multiple Response Types §3, RFC 6749 §4).
+const RESPONSE_TYPES: [&str; 3] = ["code", "token", "id_token token"];
+
 /// Reads one app; files it names are relative to its own folder.
 pub fn read(file: &Path, text: &str) -> Result<Client, Vec<Mistake>> {
     let raw: App = parse(file, text)?;
@@ -136,6 +176,31 @@ pub fn read(file: &Path, text: &str) -> Result<Client, Vec<Mistake>> {
             "auth",
             "client_credentials needs a client that authenticates (RFC 6749 §4.4)",
         ),
+        (
+            raw.grants.contains("authorization_code") && raw.redirect_uris.is_empty(),
+            "grants",
+            "authorization_code needs redirect_uris",
+        ),
+        (
+            raw.response_types.iter().any(|t| !RESPONSE_TYPES.contains(&t.as_str())),
+            "response_types",
+            "among \"code\", \"token\", \"id_token token\"",
+        ),
+        (
+            !raw.redirect_uris.iter().chain(&raw.post_logout_redirect_uris).all(|u| redirect_uri(u)),
+            "redirect_uris",
+            "absolute URIs without fragment: https, http on a loopback address, or an app's own scheme (RFC 8252 §7)",
+        ),
+        (
+            raw.backchannel_logout_uri.as_ref().is_some_and(|u| !redirect_uri(u) || !u.starts_with("http")),
+            "backchannel_logout_uri",
+            "an absolute URI without fragment: https, or http on a loopback address",
+        ),
+        (
+            [raw.refresh.lifetime, raw.refresh.idle].into_iter().flatten().any(|t| t < 1),
+            "refresh",
+            "lifetime and idle are at least 1 second",
+        ),
         (!(1..=86_400).contains(&raw.token_lifetime), "token_lifetime", "between 1 and 86400 seconds"),
         (!(1..=3_600).contains(&raw.assertion_lifetime), "assertion_lifetime", "between 1 and 3600 seconds"),
     ];
@@ -162,7 +227,35 @@ pub fn read(file: &Path, text: &str) -> Result<Client, Vec<Mistake>> {
         token_lifetime: raw.token_lifetime,
         audience: raw.audience.into(),
         assertion_lifetime: raw.assertion_lifetime,
+        interactive: Interactive {
+            redirect_uris: raw.redirect_uris,
+            post_logout_redirect_uris: raw.post_logout_redirect_uris,
+            response_types: raw.response_types,
+            pkce_required: raw.pkce_required || raw.auth == AuthMethod::None,
+            refresh: raw.refresh,
+            id_token_algorithm: raw.id_token_signing_alg,
+            level: raw.required_level,
+            backchannel_logout_uri: raw.backchannel_logout_uri,
+        },
     })
+}
+
+/// No fragment, and nothing that anybody on the way could read (S3).
+fn redirect_uri(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once(':') else { return false };
+    let sound = text.bytes().all(|b| b.is_ascii_graphic()) && !text.contains(['#', '"', '<', '>', '\\', '^', '`']);
+    let named = scheme.starts_with(|c: char| c.is_ascii_lowercase())
+        && scheme.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b));
+    let authority = rest.strip_prefix("//").map(|r| r.split(['/', '?']).next().unwrap_or_default());
+    sound
+        && named
+        && match scheme {
+            "https" => authority.is_some_and(|a| !a.is_empty() && !a.contains('@')),
+            "http" => authority.is_some_and(crate::grant::authorization_code::is_loopback),
+            "javascript" | "data" | "vbscript" | "file" | "blob" | "about" => false,
+            // A scheme of one's own is a reversed domain name, or at least no word that a browser knows.
+            _ => !rest.is_empty(),
+        }
 }
 
 fn secret(source: &SecretSource, folder: &Path) -> Result<Digest, String> {

@@ -5,11 +5,12 @@ pub mod mistake;
 pub mod reload;
 pub mod route;
 pub mod server;
+pub mod sign_in;
 pub mod user;
 
 use crate::{
     model::ScopeSet,
-    policy::{Policy, route::Table},
+    policy::{Policy, people::People, route::Table},
     secret::Digest,
 };
 use certificate::{CertificateTable, Certificates};
@@ -18,7 +19,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use server::Settings;
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -42,6 +43,18 @@ pub struct Main {
     #[serde(default)]
     #[schemars(with = "Vec<route::RouteTable>")]
     route: Vec<Spanned<route::RouteTable>>,
+    #[serde(default)]
+    session: sign_in::SessionTable,
+    #[serde(default)]
+    login: sign_in::LoginTable,
+    #[serde(default)]
+    brand: sign_in::BrandTable,
+    /// Scope → language (`en`, `de`) → what it allows, in plain words for the page that asks for consent.
+    #[serde(default)]
+    scope: BTreeMap<String, BTreeMap<String, String>>,
+    #[serde(default)]
+    #[schemars(with = "Vec<sign_in::SignInTable>")]
+    sign_in: Vec<Spanned<sign_in::SignInTable>>,
 }
 
 /// A whole configuration without mistakes.
@@ -105,9 +118,9 @@ pub fn load(main: &Path) -> Result<Loaded, Vec<Mistake>> {
         None
     });
     match parsed {
-        Some((issuer, settings, certificates, routes)) if mistakes.is_empty() => {
+        Some((issuer, settings, certificates, routes, people)) if mistakes.is_empty() => {
             let revision = Digest::of(texts.join("\0").as_bytes()).hex()[..16].to_owned();
-            let mut policy = Policy { issuer: issuer.into(), clients, users, routes, revision };
+            let mut policy = Policy { issuer: issuer.into(), clients, users, routes, people, revision };
             let warnings = warnings(&mut policy);
             Ok(Loaded { settings, policy, certificates, warnings })
         }
@@ -115,7 +128,7 @@ pub fn load(main: &Path) -> Result<Loaded, Vec<Mistake>> {
     }
 }
 
-type MainParts = (String, Settings, Certificates, Table);
+type MainParts = (String, Settings, Certificates, Table, People);
 
 fn main_file(file: &Path, text: &str) -> Result<Option<MainParts>, Vec<Mistake>> {
     let raw: Main = mistake::parse(file, text)?;
@@ -151,7 +164,12 @@ fn main_file(file: &Path, text: &str) -> Result<Option<MainParts>, Vec<Mistake>>
     for name in table.unreachable() {
         found.within(0).wrong("route", format!("{name} can never match: an earlier, equally specific one takes all"));
     }
-    if found.mistakes.is_empty() { Ok(Some((raw.issuer, settings, certificates, table))) } else { Err(found.mistakes) }
+    let people = sign_in::read(&raw.session, &raw.login, raw.brand, raw.scope, raw.sign_in, found.within(0));
+    if found.mistakes.is_empty() {
+        Ok(Some((raw.issuer, settings, certificates, table, people)))
+    } else {
+        Err(found.mistakes)
+    }
 }
 
 fn warnings(policy: &mut Policy) -> Vec<String> {

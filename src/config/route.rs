@@ -1,7 +1,7 @@
 //! `[[route]]` tables of `conf/portcullis.toml`.
 use super::{mistake::Findings, scopes};
 use crate::policy::route::{
-    Authorities, ErrorStyle, IdentityHeaders, PathRule, Requirement, Route, TokenRelay, Upstream,
+    Auth, Authorities, ErrorStyle, IdentityHeaders, PathRule, Requirement, Route, TokenRelay, Upstream,
     resource_metadata_path,
 };
 use schemars::JsonSchema;
@@ -42,6 +42,9 @@ pub struct RouteTable {
     method: BTreeMap<String, MethodTable>,
     /// The expected audience of tokens: an absolute https URL; the issuer without.
     resource: Option<String>,
+    /// What a request may show: a bearer `token`, a browser's `session`, or `both`.
+    #[serde(default)]
+    auth: Auth,
     /// Where it goes.
     upstream: UpstreamTable,
     /// What becomes of the caller's token.
@@ -165,6 +168,7 @@ pub fn read(raw: RouteTable, issuer: &str, found: &mut Findings<'_>) -> Route {
         requirement: whole,
         per_method,
         resource: resource.into(),
+        auth: raw.auth,
         upstream: upstream(raw.upstream, found),
         relay: raw.token,
         errors: raw.errors,

@@ -1,6 +1,6 @@
 //! `conf/users.toml`: local users.
 use super::mistake::{Findings, Mistake, parse};
-use crate::model::User;
+use crate::model::{Profile, User};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::{
@@ -34,6 +34,9 @@ struct LocalUser {
     /// An inactive user gets no token, and tokens for them open nothing.
     #[serde(default = "yes")]
     active: bool,
+    /// What apps may learn of them, by the scopes profile, email, address and phone.
+    #[serde(default)]
+    profile: Profile,
 }
 
 fn yes() -> bool {
@@ -61,6 +64,7 @@ pub fn read(file: &Path, text: &str) -> Result<HashMap<Arc<str>, Arc<User>>, Vec
             permissions: user.permissions,
             password: user.password.map(Arc::from),
             active: user.active,
+            profile: user.profile,
         };
         if users.insert(username, Arc::new(known)).is_some() {
             found.wrong("username", "stands twice in this file");

@@ -4,7 +4,7 @@ use crate::{
     clock::Timestamp,
     policy::{
         Policy,
-        route::{Found, Route},
+        route::{Auth, Found, Route},
     },
     token::{OpenError, Opened, Tokens},
 };
@@ -51,12 +51,26 @@ pub enum Denial {
     Unavailable,
 }
 
+/// What a request carries to show who it is.
+pub struct Carried<'a> {
+    /// Its headers.
+    pub headers: &'a HeaderMap,
+    /// The browser's session behind its cookie, where one was looked up.
+    pub session: Option<Arc<Opened>>,
+}
+
+impl<'a> From<&'a HeaderMap> for Carried<'a> {
+    fn from(headers: &'a HeaderMap) -> Self {
+        Self { headers, session: None }
+    }
+}
+
 /// Decides on one request with one policy; `path` is canonical and `host` lower case.
 pub fn check(
     policy: &Policy,
     tokens: &Tokens,
     request: (&str, &str, &str),
-    headers: &HeaderMap,
+    carried: Carried<'_>,
     now: Timestamp,
 ) -> Result<Permit, Denial> {
     let (host, path, method) = request;
@@ -69,15 +83,19 @@ pub fn check(
     if requirement.public {
         return Ok(Permit { route, opened: None });
     }
-    let token = match credential(headers) {
-        Credential::Bearer(token) => token,
-        Credential::None => return Err(Denial::Unauthenticated),
-        Credential::Malformed => return Err(Denial::InvalidRequest),
-    };
-    let opened = tokens.open(token, now).map_err(|error| match error {
+    let failed = |error| match error {
         OpenError::Unavailable => Denial::Unavailable,
         OpenError::Invalid | OpenError::Expired | OpenError::Revoked => Denial::InvalidToken,
-    })?;
+    };
+    let opened = match (credential(carried.headers), carried.session, route.auth) {
+        (Credential::Bearer(token), _, Auth::Token | Auth::Both) => tokens.open(token, now).map_err(failed)?,
+        (Credential::None, Some(session), Auth::Session | Auth::Both) => {
+            tokens.alive(&session, now).map_err(failed)?;
+            session
+        }
+        (Credential::Malformed, _, _) => return Err(Denial::InvalidRequest),
+        (Credential::None | Credential::Bearer(_), _, _) => return Err(Denial::Unauthenticated),
+    };
     let user_ended = policy.users.get(&opened.subject).is_some_and(|user| !user.active);
     match policy.clients.get(&opened.client) {
         Some(client) if !client.blocked && !user_ended && opened.audience == route.resource => {

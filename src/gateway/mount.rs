@@ -30,6 +30,9 @@ pub async fn read(session: &mut Session) -> Result<Request<Bytes>> {
     *request.method_mut() = head.method.clone();
     *request.uri_mut() = head.uri.clone();
     *request.headers_mut() = head.headers.clone();
+    if let Some(address) = session.client_addr().and_then(|a| a.as_inet()) {
+        request.extensions_mut().insert(crate::provider::ClientAddress(address.ip()));
+    }
     Ok(request)
 }
 

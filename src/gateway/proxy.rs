@@ -3,7 +3,7 @@ use super::{
     canonical::canonical,
     ctx::{Admitted, Ctx, HeaderSeen, KEEPALIVE},
     denial::Told,
-    guard::{self, Denial},
+    guard::{self, Carried, Denial},
     mount,
     upstream::{self, Arrival, ParsedAuthorities},
 };
@@ -12,11 +12,11 @@ use crate::{
     log::Log,
     metrics::Metrics,
     policy::{
-        SharedPolicy,
-        route::{ErrorStyle, Found},
+        Policy, SharedPolicy,
+        route::{Auth, ErrorStyle, Found},
     },
-    provider::Provider,
-    token::Tokens,
+    provider::{Provider, gate_session},
+    token::{Opened, Tokens},
 };
 use http::{HeaderMap, StatusCode};
 use pingora::{
@@ -80,7 +80,12 @@ impl ProxyHttp for Gateway {
         let policy = self.policy.load();
         let method = request.method.as_str();
         let asked = (host.as_str(), path, method);
-        match guard::check(&policy, &self.tokens, asked, &request.headers, self.clock.now()) {
+        let session_of = match self.browser(&policy, request).await {
+            Ok(opened) => opened,
+            Err(denial) => return self.deny(session, ctx, denial, Told::nothing(ErrorStyle::Oauth)).await,
+        };
+        let carried = Carried { headers: &request.headers, session: session_of };
+        match guard::check(&policy, &self.tokens, asked, carried, self.clock.now()) {
             Ok(permit) => {
                 ctx.route = permit.route().name.clone();
                 (ctx.outcome, ctx.reason) = ("allow", "ok");
@@ -92,6 +97,13 @@ impl ProxyHttp for Gateway {
                 let told = match policy.routes.find(asked.0, asked.1, asked.2) {
                     Found::Route(route) => {
                         ctx.route = route.name.clone();
+                        if denial == Denial::Unauthenticated
+                            && route.auth != Auth::Token
+                            && policy.people.sign_in.contains_key(&authority(request))
+                            && gate_session::navigates(&request.method, &request.headers)
+                        {
+                            return self.send_to_sign_in(session, ctx).await;
+                        }
                         Told::of(&route, method)
                     }
                     Found::MethodNotAllowed(allowed) => Told { allow: allowed, ..Told::nothing(ErrorStyle::Oauth) },
@@ -175,6 +187,31 @@ impl ProxyHttp for Gateway {
 }
 
 impl Gateway {
+    /// The session of a browser that shows its cookie, where this host has any.
+    async fn browser(&self, policy: &Policy, request: &RequestHeader) -> Result<Option<Arc<Opened>>, Denial> {
+        if policy.people.sign_in.is_empty() || !request.headers.contains_key(http::header::COOKIE) {
+            return Ok(None);
+        }
+        let opened = self.provider.browser_session(&request.headers, &authority(request)).await;
+        opened.map_err(|_| Denial::Unavailable)
+    }
+
+    async fn send_to_sign_in(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        (ctx.outcome, ctx.reason) = ("deny", "sign_in");
+        self.metrics.decisions.with_label_values(&[&*ctx.route, "deny", ctx.reason]).inc();
+        let back = session.req_header().uri.path_and_query().map_or("/", |p| p.as_str());
+        let back: String = form_urlencoded::byte_serialize(back.as_bytes()).collect();
+        let mut response = http::Response::new(bytes::Bytes::new());
+        *response.status_mut() = StatusCode::SEE_OTHER;
+        let to = format!("{}?rd={back}", crate::provider::paths::START);
+        if let Ok(to) = http::HeaderValue::from_str(&to) {
+            response.headers_mut().insert(http::header::LOCATION, to);
+        }
+        response.headers_mut().insert(http::header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
+        mount::send(session, response).await?;
+        Ok(true)
+    }
+
     async fn deny(&self, session: &mut Session, ctx: &mut Ctx, why: Denial, told: Told) -> Result<bool> {
         (ctx.outcome, ctx.reason) = ("deny", why.words().1);
         self.metrics.decisions.with_label_values(&[&*ctx.route, "deny", ctx.reason]).inc();
@@ -204,6 +241,13 @@ fn host(request: &RequestHeader) -> Option<String> {
         (Some(host), _) | (None, Some(host)) if !host.is_empty() && !host.contains(['@', '/']) => Some(host),
         _ => None,
     }
+}
+
+/// Host and port as the browser sees them, lower case.
+fn authority(request: &RequestHeader) -> String {
+    let named = request.uri.authority().map(|a| a.as_str());
+    let header = request.headers.get("host").and_then(|h| h.to_str().ok());
+    named.or(header).unwrap_or_default().to_ascii_lowercase()
 }
 
 /// Whether two readers might take different requests out of these headers.

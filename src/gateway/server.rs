@@ -183,6 +183,7 @@ impl BackgroundService for Upkeep {
                     // A store that does not answer is tried again at the next tick.
                     let _ = self.tokens.follow(self.clock.now()).await;
                     self.rotated(&mut keys);
+                    let _ = self.tokens.write_down_uses(self.clock.now()).await;
                     round = round.wrapping_add(1);
                     if round.is_multiple_of(PURGE_EVERY) {
                         self.tokens.forget_expired(self.clock.now());

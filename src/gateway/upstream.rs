@@ -19,6 +19,8 @@ use std::sync::{
 
 /// The request's identifier, for the upstream and the caller.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const COOKIE: HeaderName = http::header::COOKIE;
+const OWN_COOKIES: &str = "__Host-portcullis";
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -96,6 +98,7 @@ pub fn identify(
     if route.relay != TokenRelay::Pass {
         request.remove_header("authorization");
     }
+    strip_cookies(request)?;
     request.insert_header(REQUEST_ID, &*ctx.request_id)?;
     request.insert_header(TRACEPARENT, &*ctx.traceparent)?;
     request.insert_header(FORWARDED_PROTO, arrival.scheme)?;
@@ -112,6 +115,23 @@ pub fn identify(
     if route.relay == TokenRelay::Replace {
         let token = tokens.mint_for_upstream(opened, &admitted.issuer, &route.resource, now);
         request.insert_header("authorization", format!("Bearer {token}"))?;
+    }
+    Ok(())
+}
+
+/// Our own cookies are nobody else's business.
+fn strip_cookies(request: &mut RequestHeader) -> Result<()> {
+    let ours = |line: &[u8]| line.windows(OWN_COOKIES.len()).any(|w| w == OWN_COOKIES.as_bytes());
+    if !request.headers.get_all(COOKIE).iter().any(|line| ours(line.as_bytes())) {
+        return Ok(());
+    }
+    let lines: Vec<String> =
+        request.headers.get_all(COOKIE).iter().map(|l| String::from_utf8_lossy(l.as_bytes()).into()).collect();
+    let kept: Vec<&str> =
+        lines.iter().flat_map(|l| l.split(';')).map(str::trim).filter(|c| !c.starts_with(OWN_COOKIES)).collect();
+    request.remove_header(&COOKIE);
+    if !kept.is_empty() {
+        request.insert_header(COOKIE, kept.join("; "))?;
     }
     Ok(())
 }

@@ -26,6 +26,13 @@ impl Grant for ClientCredentials {
         if cx.policy.users.get(&subject).is_some_and(|user| !user.active) {
             return Err(OAuthError::new(Code::InvalidGrant, "no client credentials user enabled").detail("inactive"));
         }
-        Ok(Redeemed { client: client.clone(), subject, scopes: client.scopes.clone(), changes: Vec::new() })
+        Ok(Redeemed {
+            client: client.clone(),
+            subject,
+            scopes: client.scopes.clone(),
+            changes: Vec::new(),
+            endings: Vec::new(),
+            held: None,
+        })
     }
 }

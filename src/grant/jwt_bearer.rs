@@ -45,6 +45,8 @@ impl Grant for JwtBearer {
             subject: verified.subject.into(),
             scopes: client.scopes.clone(),
             changes: vec![verified.once],
+            endings: Vec::new(),
+            held: None,
         })
     }
 }

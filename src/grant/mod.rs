@@ -1,17 +1,30 @@
 //! One file a flow. A grant reads and decides; the pipeline does everything else.
+pub mod authorization_code;
 pub mod client_credentials;
+pub mod device_code;
+pub mod implicit;
 pub mod jwt_bearer;
+pub mod refresh_token;
 
 use crate::{
-    model::{Approval, Client, ScopeSet},
+    clock::Timestamp,
+    model::{Approval, Authorization, Client, ScopeSet},
     provider::{
         Cx,
         error::{Code, OAuthError},
         params::Params,
     },
-    store::Change,
+    secret,
+    store::{Change, Expect, Record},
+    token::revocation::Ending,
 };
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+
+/// No access token lives longer, seconds.
+pub const LONGEST_TOKEN: i64 = 86_400;
+/// Authorizations that one user may have given one app; the next one ends the oldest.
+const MOST_AUTHORIZATIONS: usize = 5;
 
 /// What the pipeline hands to a grant.
 pub struct TokenRequest<'a> {
@@ -33,6 +46,161 @@ pub struct Redeemed {
     pub scopes: ScopeSet,
     /// Writes that belong to the one commit.
     pub changes: Vec<Change>,
+    /// What ends with that commit.
+    pub endings: Vec<Ending>,
+    /// The authorization that is begun or renewed, where one is kept.
+    pub held: Option<Held>,
+}
+
+/// An authorization on its way through the pipeline.
+pub struct Held {
+    /// As it is before anything is issued.
+    pub authorization: Authorization,
+    /// The state it is expected to be stored in.
+    pub expect: Expect,
+    /// `nonce` for the ID token.
+    pub nonce: Option<String>,
+    /// Whether a refresh token is issued.
+    pub rotate: bool,
+    /// Whether the token presented had been replaced already.
+    pub recovered: bool,
+}
+
+impl Held {
+    /// What a code turns into.
+    pub fn first(code: &authorization_code::AuthorizationCode, client: &Client) -> Self {
+        let offline = |scope| ScopeSet::parse(&code.scopes).is_some_and(|s| s.contains(scope));
+        let wanted = offline("offline_access") || offline("refresh_token");
+        Self {
+            authorization: Authorization {
+                id: code.authorization.clone(),
+                client: code.client.clone(),
+                subject: code.subject.clone(),
+                scopes: code.scopes.clone(),
+                sid: Some(code.sid.clone()),
+                auth_time: code.auth_time,
+                level: code.level,
+                created: Timestamp(0),
+                renewed: Timestamp(0),
+                claims: code.claims.clone(),
+                refresh: None,
+            },
+            expect: Expect::Absent,
+            nonce: code.nonce.clone(),
+            rotate: wanted && client.grants.contains("refresh_token") && !client.interactive.refresh.expires_at_once,
+            recovered: false,
+        }
+    }
+
+    /// Issues what is due beside the access token `jti`: the write, and the refresh token's text.
+    pub fn issue(&mut self, client: &Client, jti: &str, now: Timestamp) -> (Change, Option<String>) {
+        let authorization = &mut self.authorization;
+        if self.expect == Expect::Absent {
+            authorization.created = now;
+        }
+        authorization.renewed = now;
+        let token = self.rotate.then(|| authorization.rotate(jti));
+        if let (Some(refresh), true) = (&mut authorization.refresh, self.recovered) {
+            refresh.recovered();
+        }
+        let policy = client.interactive.refresh;
+        let expires = if authorization.refresh.is_some() {
+            let ends = [policy.lifetime.map(|l| authorization.created.plus(l)), policy.idle.map(|l| now.plus(l))];
+            ends.into_iter().flatten().min()
+        } else {
+            Some(now.plus(client.token_lifetime))
+        };
+        let record = Record {
+            key: Authorization::key(&authorization.id),
+            version: 0,
+            index: Some(format!("user/{}", authorization.subject)),
+            expires,
+            body: serde_json::to_vec(&authorization).expect("an authorization is plain data"),
+        };
+        (Change::Put(record, self.expect), token)
+    }
+}
+
+/// A stored record's value; one that does not read is a damaged store.
+pub fn stored<T: serde::de::DeserializeOwned>(record: &Record) -> Result<T, OAuthError> {
+    serde_json::from_slice(&record.body)
+        .map_err(|_| crate::store::StoreError::Corrupt(format!("record {}", record.key)).into())
+}
+
+/// `refusal`, and with it the end of an authorization and of every token issued from it.
+pub fn ended(authorization: &str, refusal: OAuthError, cx: &Cx) -> OAuthError {
+    let (change, ending) = ending(authorization, cx.now);
+    refusal.with(vec![change], vec![ending])
+}
+
+/// What ends an authorization: its record goes, and its tokens are refused at the gate.
+pub fn ending(authorization: &str, now: Timestamp) -> (Change, Ending) {
+    let target = Authorization::key(authorization);
+    (Change::Delete(target.clone(), Expect::Any), Ending::of(target, now.plus(LONGEST_TOKEN)))
+}
+
+/// The authorizations that `user` has given, the oldest first.
+pub async fn authorizations(user: &str, cx: &Cx) -> Result<Vec<Authorization>, OAuthError> {
+    let records = cx.store.find(&format!("user/{user}"), cx.now).await?;
+    let kept = records.iter().filter(|r| r.key.starts_with("authorization/"));
+    let mut all = kept.map(stored::<Authorization>).collect::<Result<Vec<_>, _>>()?;
+    all.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
+    Ok(all)
+}
+
+/// Makes room for one more authorization of `user` for `client`.
+pub async fn begin(
+    client: &Client,
+    user: &str,
+    changes: &mut Vec<Change>,
+    endings: &mut Vec<Ending>,
+    cx: &Cx,
+) -> Result<(), OAuthError> {
+    let mut own = authorizations(user, cx).await?;
+    // One that cannot be renewed ends by itself, with its access token.
+    own.retain(|a| *a.client == *client.id && a.refresh.is_some());
+    for oldest in own.iter().take((own.len() + 1).saturating_sub(MOST_AUTHORIZATIONS)) {
+        let (change, ending) = ending(&oldest.id, cx.now);
+        changes.push(change);
+        endings.push(ending);
+    }
+    Ok(())
+}
+
+/// A user's recorded yes to an app.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Consent {
+    /// The scopes they said yes to; all of the app's where none is named.
+    pub scopes: Option<String>,
+    /// When.
+    pub given: Timestamp,
+}
+
+impl Consent {
+    /// The write that records it.
+    pub fn record(&self, client: &str, user: &str) -> Change {
+        let body = serde_json::to_vec(self).expect("a consent is plain data");
+        let index = Some(format!("user/{user}"));
+        Change::Put(Record { key: approval_key(client, user), version: 0, index, expires: None, body }, Expect::Any)
+    }
+}
+
+/// Whether `user` is there, active, and among those an administrator lets use `client`.
+pub fn user_may(client: &Client, user: &str, cx: &Cx) -> Result<(), OAuthError> {
+    let refused = |detail: &str| Err(OAuthError::new(Code::InvalidGrant, "authentication failure").detail(detail));
+    match (cx.policy.users.get(user), &client.approval) {
+        (None, _) => refused("unknown user"),
+        (Some(user), _) if !user.active => refused("inactive user"),
+        (Some(user), Approval::Admin(allowed)) if user.permissions.is_disjoint(allowed) => {
+            refused("not admin approved")
+        }
+        (Some(_), Approval::Admin(_) | Approval::SelfAuthorized) => Ok(()),
+    }
+}
+
+/// A fresh identifier for an authorization.
+pub fn new_id() -> String {
+    secret::random_id()
 }
 
 /// A flow at the token endpoint.
@@ -49,8 +217,14 @@ pub trait Grant: Send + Sync {
 }
 
 /// Every grant there is.
-pub fn all() -> [&'static dyn Grant; 2] {
-    [&client_credentials::ClientCredentials, &jwt_bearer::JwtBearer]
+pub fn all() -> [&'static dyn Grant; 5] {
+    [
+        &authorization_code::AuthorizationCodeGrant,
+        &client_credentials::ClientCredentials,
+        &device_code::DeviceCodeGrant,
+        &jwt_bearer::JwtBearer,
+        &refresh_token::RefreshTokenGrant,
+    ]
 }
 
 /// The key of the record that says `user` approved `client`.

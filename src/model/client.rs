@@ -1,5 +1,5 @@
-//! Connected apps (OAuth clients, RFC 6749 §2) and local users.
-use super::{ScopeSet, verification_key::VerificationKey};
+//! Connected apps (OAuth clients, RFC 6749 §2).
+use super::{Level, ScopeSet, verification_key::VerificationKey};
 use crate::secret::Digest;
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -83,17 +83,41 @@ pub struct Client {
     pub audience: Arc<str>,
     /// Furthest accepted `exp` of its assertions, seconds ahead.
     pub assertion_lifetime: i64,
+    /// What concerns apps that people sign in to.
+    pub interactive: Interactive,
 }
 
-/// A local user.
-#[derive(Clone, Debug)]
-pub struct User {
-    /// The name an assertion's `sub` carries.
-    pub username: Arc<str>,
-    /// Profiles and permission sets, which decide admin approval.
-    pub permissions: BTreeSet<String>,
-    /// The password's argon2id hash in PHC form; without one they cannot sign in here.
-    pub password: Option<Arc<str>>,
-    /// An inactive user gets no token, and tokens for them open nothing.
-    pub active: bool,
+/// Settings of flows in which a person takes part.
+#[derive(Clone, Debug, Default)]
+pub struct Interactive {
+    /// Where answers may be sent; exact, but for a loopback address's port.
+    pub redirect_uris: Vec<String>,
+    /// Where a browser may be sent after it signed out.
+    pub post_logout_redirect_uris: Vec<String>,
+    /// `response_type` values it may use, each in canonical order.
+    pub response_types: BTreeSet<String>,
+    /// Whether a confidential app must use PKCE too.
+    pub pkce_required: bool,
+    /// Refresh tokens.
+    pub refresh: RefreshPolicy,
+    /// How its ID tokens are signed.
+    pub id_token_algorithm: SigningAlgorithm,
+    /// How sure it must be who sits there.
+    pub level: Level,
+    /// Told when a session ends (OIDC Back-Channel Logout §2.2).
+    pub backchannel_logout_uri: Option<String>,
+}
+
+/// What becomes of an app's refresh tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RefreshPolicy {
+    /// None is issued: access ends with the access token.
+    pub expires_at_once: bool,
+    /// The same token stays valid when it is used. Without, each use replaces it.
+    pub reusable: bool,
+    /// Seconds after which it ends in any case; valid until revoked without.
+    pub lifetime: Option<i64>,
+    /// Seconds after which it ends unused.
+    pub idle: Option<i64>,
 }

@@ -1,8 +1,14 @@
 //! Nouns that several flows share.
+pub mod authorization;
 pub mod client;
 pub mod scope;
+pub mod session;
+pub mod user;
 pub mod verification_key;
 
-pub use client::{Approval, AuthMethod, Client, SigningAlgorithm, TokenFormat, User};
+pub use authorization::Authorization;
+pub use client::{Approval, AuthMethod, Client, Interactive, RefreshPolicy, SigningAlgorithm, TokenFormat};
 pub use scope::ScopeSet;
+pub use session::{Level, Session};
+pub use user::{Profile, User};
 pub use verification_key::VerificationKey;

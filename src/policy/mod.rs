@@ -1,5 +1,6 @@
 //! The immutable snapshot that one request sees from its first line to its last.
 pub mod diff;
+pub mod people;
 pub mod route;
 
 use crate::model::{Client, User};
@@ -16,6 +17,8 @@ pub struct Policy {
     pub users: HashMap<Arc<str>, Arc<User>>,
     /// What the gate proxies.
     pub routes: route::Table,
+    /// What concerns people.
+    pub people: people::People,
     /// Digest of what it was built from: equal digests, equal policies.
     pub revision: String,
 }

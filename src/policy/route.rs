@@ -44,6 +44,19 @@ pub enum TokenRelay {
     Replace,
 }
 
+/// What a request may show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Auth {
+    /// A bearer token.
+    #[default]
+    Token,
+    /// A browser's session.
+    Session,
+    /// Either.
+    Both,
+}
+
 /// The shape of a denial's body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -125,6 +138,8 @@ pub struct Route {
     pub per_method: Vec<(String, Requirement)>,
     /// The expected audience of tokens; the protected resource (RFC 9728).
     pub resource: Arc<str>,
+    /// What a request may show.
+    pub auth: Auth,
     /// Where it goes.
     pub upstream: Upstream,
     /// What becomes of the token.
@@ -328,6 +343,7 @@ mod tests {
             requirement: Requirement::default(),
             per_method: Vec::new(),
             resource: "https://a".into(),
+            auth: Auth::Token,
             upstream: Upstream {
                 addresses: Vec::new(),
                 tls_name: None,

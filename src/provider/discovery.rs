@@ -2,6 +2,7 @@
 use super::paths;
 use crate::{
     grant,
+    model::{Level, user::SCOPE_CLAIMS},
     policy::{Policy, route::resource_metadata_path},
 };
 use serde_json::{Value, json};
@@ -14,6 +15,9 @@ pub fn metadata(policy: &Policy) -> Value {
     let with_none = [&methods[..], &["none"]].concat();
     let algorithms = ["RS256", "PS256", "ES256", "EdDSA"];
     let scopes: BTreeSet<&str> = policy.clients.values().flat_map(|c| c.scopes.iter()).collect();
+    let of_tokens = ["sub", "iss", "aud", "exp", "iat", "auth_time", "acr", "amr", "sid"];
+    let claims: Vec<&str> =
+        of_tokens.into_iter().chain(SCOPE_CLAIMS.iter().flat_map(|(_, names)| names.iter().copied())).collect();
     json!({
         "issuer": issuer,
         "token_endpoint": format!("{issuer}{}", paths::TOKEN),
@@ -21,7 +25,25 @@ pub fn metadata(policy: &Policy) -> Value {
         "introspection_endpoint": format!("{issuer}{}", paths::INTROSPECT),
         "jwks_uri": format!("{issuer}{}", paths::JWKS),
         "scopes_supported": scopes,
-        "response_types_supported": [],
+        "authorization_endpoint": format!("{issuer}{}", paths::AUTHORIZE),
+        "pushed_authorization_request_endpoint": format!("{issuer}{}", paths::PAR),
+        "device_authorization_endpoint": format!("{issuer}{}", paths::DEVICE_AUTHORIZATION),
+        "userinfo_endpoint": format!("{issuer}{}", paths::USERINFO),
+        "end_session_endpoint": format!("{issuer}{}", paths::LOGOUT),
+        "response_types_supported": ["code", "token", "id_token token"],
+        "response_modes_supported": ["query", "fragment", "form_post"],
+        "code_challenge_methods_supported": ["S256"],
+        "authorization_response_iss_parameter_supported": true,
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["RS256", "ES256", "EdDSA"],
+        "acr_values_supported": [Level::Standard.acr(), Level::HighAssurance.acr()],
+        "prompt_values_supported": ["none", "login", "consent", "select_account"],
+        "claims_supported": claims,
+        "claims_parameter_supported": true,
+        "request_parameter_supported": false,
+        "request_uri_parameter_supported": false,
+        "backchannel_logout_supported": true,
+        "backchannel_logout_session_supported": true,
         "grant_types_supported": grant::all().map(|g| g.grant_type()),
         "token_endpoint_auth_methods_supported": with_none,
         "token_endpoint_auth_signing_alg_values_supported": algorithms,

@@ -1,4 +1,5 @@
 //! OAuth errors: the only table from a code to a status.
+use crate::{store::Change, token::revocation::Ending};
 use http::StatusCode;
 
 /// An error of the token, revocation or introspection endpoint.
@@ -16,6 +17,34 @@ pub enum Code {
     UnsupportedGrantType,
     /// RFC 6749 §5.2.
     InvalidScope,
+    /// RFC 6749 §4.1.2.1.
+    AccessDenied,
+    /// RFC 6749 §4.1.2.1.
+    UnsupportedResponseType,
+    /// RFC 6749 §4.1.2.1.
+    ServerError,
+    /// RFC 8707 §2.
+    InvalidTarget,
+    /// RFC 9101 §6.2, RFC 9126.
+    InvalidRequestUri,
+    /// OIDC Core §3.1.2.6.
+    RequestNotSupported,
+    /// OIDC Core §3.1.2.6.
+    LoginRequired,
+    /// OIDC Core §3.1.2.6.
+    ConsentRequired,
+    /// OIDC Core §3.1.2.6.
+    InteractionRequired,
+    /// RFC 8628 §3.5.
+    AuthorizationPending,
+    /// RFC 8628 §3.5.
+    SlowDown,
+    /// RFC 8628 §3.5.
+    ExpiredToken,
+    /// RFC 6750 §3.1.
+    InvalidToken,
+    /// RFC 6750 §3.1.
+    InsufficientScope,
     /// A dependency does not answer.
     TemporarilyUnavailable,
 }
@@ -30,6 +59,20 @@ impl Code {
             Self::UnauthorizedClient => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
+            Self::AccessDenied => "access_denied",
+            Self::UnsupportedResponseType => "unsupported_response_type",
+            Self::ServerError => "server_error",
+            Self::InvalidTarget => "invalid_target",
+            Self::InvalidRequestUri => "invalid_request_uri",
+            Self::RequestNotSupported => "request_not_supported",
+            Self::LoginRequired => "login_required",
+            Self::ConsentRequired => "consent_required",
+            Self::InteractionRequired => "interaction_required",
+            Self::AuthorizationPending => "authorization_pending",
+            Self::SlowDown => "slow_down",
+            Self::ExpiredToken => "expired_token",
+            Self::InvalidToken => "invalid_token",
+            Self::InsufficientScope => "insufficient_scope",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
         }
     }
@@ -37,13 +80,26 @@ impl Code {
     /// The HTTP status.
     pub const fn status(self) -> StatusCode {
         match self {
-            Self::InvalidClient => StatusCode::UNAUTHORIZED,
+            Self::InvalidClient | Self::InvalidToken => StatusCode::UNAUTHORIZED,
+            Self::InsufficientScope => StatusCode::FORBIDDEN,
+            Self::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
             Self::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::InvalidRequest
             | Self::InvalidGrant
             | Self::UnauthorizedClient
             | Self::UnsupportedGrantType
-            | Self::InvalidScope => StatusCode::BAD_REQUEST,
+            | Self::InvalidScope
+            | Self::AccessDenied
+            | Self::UnsupportedResponseType
+            | Self::InvalidTarget
+            | Self::InvalidRequestUri
+            | Self::RequestNotSupported
+            | Self::LoginRequired
+            | Self::ConsentRequired
+            | Self::InteractionRequired
+            | Self::AuthorizationPending
+            | Self::SlowDown
+            | Self::ExpiredToken => StatusCode::BAD_REQUEST,
         }
     }
 }
@@ -57,18 +113,30 @@ pub struct OAuthError {
     pub public: &'static str,
     /// For the audit stream; never sent.
     pub detail: String,
+    /// Writes that the refusal itself asks for: a replay ends its family.
+    pub changes: Vec<Change>,
+    /// What ends with it.
+    pub endings: Vec<Ending>,
 }
 
 impl OAuthError {
     /// A refusal whose description says all.
     pub fn new(code: Code, public: &'static str) -> Self {
-        Self { code, public, detail: String::new() }
+        Self { code, public, detail: String::new(), changes: Vec::new(), endings: Vec::new() }
     }
 
     /// The same with a private detail.
     #[must_use]
     pub fn detail(mut self, detail: impl std::fmt::Display) -> Self {
         self.detail = detail.to_string();
+        self
+    }
+
+    /// The same, with what it writes and ends.
+    #[must_use]
+    pub fn with(mut self, changes: Vec<Change>, endings: Vec<Ending>) -> Self {
+        self.changes.extend(changes);
+        self.endings.extend(endings);
         self
     }
 }

@@ -1,19 +1,34 @@
 //! The authorization server, without sockets: requests in, responses out.
+mod account;
+pub mod authorization_request;
+mod authorize;
 pub mod client_auth;
+mod device;
 mod discovery;
 pub mod error;
+pub mod gate_session;
+mod id_token;
+mod interaction;
 mod introspect;
+mod logout;
+mod par;
 pub mod params;
+mod respond;
 mod revoke;
+mod sign_in;
 pub mod token;
+mod userinfo;
+pub mod web;
 
 use crate::{
     clock::{Clock, Timestamp},
     log::Log,
+    login::Login,
     metrics::Metrics,
     policy::{Policy, SharedPolicy, route::RESOURCE_METADATA},
-    store::Store,
-    token::Tokens,
+    secret::Digest,
+    store::{Changes, Store},
+    token::{Opened, Tokens, vault::Vault},
 };
 use bytes::Bytes;
 use error::{Code, OAuthError};
@@ -31,9 +46,51 @@ pub mod paths {
     pub const INTROSPECT: &str = "/oauth2/introspect";
     /// RFC 8414.
     pub const METADATA: &str = "/.well-known/oauth-authorization-server";
+    /// OIDC Discovery §4.
+    pub const OPENID: &str = "/.well-known/openid-configuration";
     /// RFC 7517.
     pub const JWKS: &str = "/.well-known/jwks.json";
+    /// RFC 6749 §3.1.
+    pub const AUTHORIZE: &str = "/oauth2/authorize";
+    /// RFC 9126.
+    pub const PAR: &str = "/oauth2/par";
+    /// RFC 8628 §3.1.
+    pub const DEVICE_AUTHORIZATION: &str = "/oauth2/device_authorization";
+    /// OIDC Core §5.3.
+    pub const USERINFO: &str = "/oauth2/userinfo";
+    /// OIDC RP-Initiated Logout.
+    pub const LOGOUT: &str = "/oauth2/logout";
+    /// Page: name and password.
+    pub const LOGIN: &str = "/oauth2/login";
+    /// Page: one-time code.
+    pub const SECOND_FACTOR: &str = "/oauth2/second_factor";
+    /// Page: as whom.
+    pub const SELECT_ACCOUNT: &str = "/oauth2/select_account";
+    /// Page: yes or no.
+    pub const CONSENT: &str = "/oauth2/consent";
+    /// On to the next step.
+    pub const CONTINUE: &str = "/oauth2/continue";
+    /// Page: the second screen of the device flow.
+    pub const DEVICE: &str = "/oauth2/device";
+    /// Page: a person's apps.
+    pub const ACCOUNT: &str = "/oauth2/account";
+    /// The gate's own sign-in; these four are oauth2-proxy's paths.
+    pub const START: &str = "/oauth2/start";
+    /// Where it comes back to.
+    pub const CALLBACK: &str = "/oauth2/callback";
+    /// Its end.
+    pub const SIGN_OUT: &str = "/oauth2/sign_out";
+    /// For forward authentication.
+    pub const AUTH: &str = "/oauth2/auth";
+    /// Style sheet of the pages.
+    pub const STYLE: &str = "/oauth2/assets/style.css";
+    /// The operator's logo.
+    pub const LOGO: &str = "/oauth2/assets/logo";
 }
+
+/// The address that a request came from; put among its extensions by whoever took it off the socket.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientAddress(pub std::net::IpAddr);
 
 fn is_resource_metadata(path: &str) -> bool {
     path.strip_prefix(RESOURCE_METADATA).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -51,6 +108,12 @@ pub struct Cx {
     pub now: Timestamp,
     /// What was issued, refused, ended.
     pub audit: Log,
+    /// What all sign-ins share.
+    pub login: Arc<Login>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Where the request came from.
+    pub address: Option<std::net::IpAddr>,
 }
 
 impl Cx {
@@ -69,7 +132,12 @@ pub struct Provider {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     audit: Log,
+    login: Arc<Login>,
+    browsers: moka::sync::Cache<Digest, Arc<Opened>>,
 }
+
+/// Seconds that a browser's session behind the gate is taken from memory; its end is felt at once all the same.
+const BROWSER_CACHE: u64 = 60;
 
 impl Provider {
     /// Hangs the server onto what it needs.
@@ -80,52 +148,114 @@ impl Provider {
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
         audit: Log,
+        vault: Vault,
     ) -> Self {
-        Self { policy, store, tokens, clock, metrics, audit }
+        let login = Arc::new(Login::new(vault, policy.load().people.limits));
+        let browsers = moka::sync::Cache::builder()
+            .max_capacity(100_000)
+            .time_to_live(std::time::Duration::from_secs(BROWSER_CACHE))
+            .build();
+        Self { policy, store, tokens, clock, metrics, audit, login, browsers }
     }
 
-    /// Whether `path` is answered here rather than proxied. `/oauth2/` is ours whole.
-    pub fn owns(&self, path: &str) -> bool {
-        path.starts_with("/oauth2/") || path == paths::METADATA || path == paths::JWKS || is_resource_metadata(path)
-    }
-
-    /// Answers one request.
-    pub async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
-        let cx = Cx {
+    fn cx(&self, address: Option<std::net::IpAddr>) -> Cx {
+        Cx {
             policy: self.policy.load_full(),
             store: self.store.clone(),
             tokens: self.tokens.clone(),
             now: self.clock.now(),
             audit: self.audit.clone(),
+            login: self.login.clone(),
+            metrics: self.metrics.clone(),
+            address,
+        }
+    }
+
+    /// The session of a browser with the web app behind the gate on `authority`, if its cookie holds.
+    pub async fn browser_session(
+        &self,
+        headers: &http::HeaderMap,
+        authority: &str,
+    ) -> Result<Option<Arc<Opened>>, OAuthError> {
+        let Some(value) = web::cookie(headers, web::GATE_COOKIE) else { return Ok(None) };
+        let digest = Digest::of(format!("{authority} {value}").as_bytes());
+        let cx = self.cx(None);
+        let opened = match self.browsers.get(&digest) {
+            Some(known) => known,
+            None => match gate_session::open(&value, authority, &cx).await? {
+                Some(opened) => {
+                    self.browsers.insert(digest, opened.clone());
+                    opened
+                }
+                None => return Ok(None),
+            },
         };
-        let allowed = match request.uri().path() {
-            paths::TOKEN | paths::REVOKE | paths::INTROSPECT => Method::POST,
-            paths::METADATA | paths::JWKS => Method::GET,
-            path if is_resource_metadata(path) => Method::GET,
-            _ => return respond(StatusCode::NOT_FOUND, Some(&json!({"error": "not_found"}))),
+        Ok(cx.tokens.alive(&opened, cx.now).is_ok().then_some(opened))
+    }
+
+    /// Whether `path` is answered here rather than proxied. `/oauth2/` is ours whole.
+    pub fn owns(&self, path: &str) -> bool {
+        path.starts_with("/oauth2/")
+            || path == paths::METADATA
+            || path == paths::OPENID
+            || path == paths::JWKS
+            || is_resource_metadata(path)
+    }
+
+    /// Answers one request.
+    pub async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
+        let cx = self.cx(request.extensions().get::<ClientAddress>().map(|a| a.0));
+        let path = request.uri().path();
+        let Some(allowed) = methods(path) else {
+            return respond(StatusCode::NOT_FOUND, Some(&json!({"error": "not_found"})));
         };
-        if request.method() != allowed {
+        if !allowed.contains(&request.method()) {
             let mut refusal = respond(StatusCode::METHOD_NOT_ALLOWED, Some(&json!({"error": "method_not_allowed"})));
-            let allow = HeaderValue::from_str(allowed.as_str()).expect("a method is a header value");
+            let names: Vec<&str> = allowed.iter().map(|m| m.as_str()).collect();
+            let allow = HeaderValue::from_str(&names.join(", ")).expect("methods are a header value");
             refusal.headers_mut().insert(header::ALLOW, allow);
             return refusal;
         }
-        match request.uri().path() {
+        match path {
             paths::TOKEN => self.token(&request, &cx).await,
             paths::REVOKE => settle("revoke", &cx, revoke::answer(&request, &cx).await),
             paths::INTROSPECT => settle("introspect", &cx, introspect::answer(&request, &cx).map(Some)),
+            paths::DEVICE_AUTHORIZATION => settle("device", &cx, device::authorization(&request, &cx).await.map(Some)),
+            paths::USERINFO => settle("userinfo", &cx, userinfo::answer(&request, &cx).await.map(Some)),
+            paths::PAR => {
+                let mut response = settle("par", &cx, par::push(&request, &cx).await.map(Some));
+                if response.status() == StatusCode::OK {
+                    *response.status_mut() = StatusCode::CREATED;
+                }
+                response
+            }
             paths::JWKS => respond(StatusCode::OK, Some(&cx.tokens.jwks())),
-            paths::METADATA => respond(StatusCode::OK, Some(&discovery::metadata(&cx.policy))),
-            path => match discovery::resource(&cx.policy, path) {
+            paths::METADATA | paths::OPENID => respond(StatusCode::OK, Some(&discovery::metadata(&cx.policy))),
+            paths::STYLE => asset("text/css; charset=utf-8", crate::pages::style(&cx.policy.people.brand).into()),
+            paths::LOGO => match &cx.policy.people.brand.logo {
+                Some((kind, bytes)) => asset(kind, Bytes::from(bytes.clone())),
+                None => respond(StatusCode::NOT_FOUND, None),
+            },
+            path if is_resource_metadata(path) => match discovery::resource(&cx.policy, path) {
                 Some(document) => respond(StatusCode::OK, Some(&document)),
                 None => respond(StatusCode::NOT_FOUND, Some(&json!({"error": "not_found"}))),
             },
+            _ => browse(&request, &cx).await,
         }
     }
 
     async fn token(&self, request: &Request<Bytes>, cx: &Cx) -> Response<Bytes> {
         let mut trace = token::Trace::default();
-        let outcome = token::answer(request, cx, &mut trace).await;
+        let mut outcome = token::answer(request, cx, &mut trace).await;
+        // A refusal writes too: a replay ends its family.
+        if let Err(error) = &outcome
+            && !(error.changes.is_empty() && error.endings.is_empty())
+        {
+            let (changes, endings) = (Changes(error.changes.clone()), error.endings.clone());
+            if let Err(unwritten) = cx.tokens.commit(changes, endings, cx.now).await {
+                outcome = Err(unwritten.into());
+            }
+        }
         let (name, detail) = match &outcome {
             Ok(_) => ("issued", ""),
             Err(error) => (error.code.name(), error.detail.as_str()),
@@ -135,6 +265,79 @@ impl Provider {
             "subject": trace.subject, "scope": trace.scopes, "detail": detail, "time": cx.now}));
         settle("token", cx, outcome.map(Some))
     }
+}
+
+/// The methods that `path` takes; `None` for a path that is not there.
+fn methods(path: &str) -> Option<&'static [&'static Method]> {
+    const GET: &[&Method] = &[&Method::GET];
+    const POST: &[&Method] = &[&Method::POST];
+    const BOTH: &[&Method] = &[&Method::GET, &Method::POST];
+    match path {
+        paths::TOKEN | paths::REVOKE | paths::INTROSPECT | paths::PAR | paths::DEVICE_AUTHORIZATION => Some(POST),
+        paths::METADATA | paths::OPENID | paths::JWKS | paths::STYLE | paths::LOGO => Some(GET),
+        paths::START | paths::CALLBACK | paths::AUTH | paths::CONTINUE => Some(GET),
+        paths::AUTHORIZE | paths::USERINFO | paths::LOGOUT | paths::LOGIN | paths::SECOND_FACTOR => Some(BOTH),
+        paths::SELECT_ACCOUNT | paths::CONSENT | paths::DEVICE | paths::ACCOUNT | paths::SIGN_OUT => Some(BOTH),
+        path if is_resource_metadata(path) => Some(GET),
+        _ => None,
+    }
+}
+
+/// The paths that browsers visit.
+async fn browse(request: &Request<Bytes>, cx: &Cx) -> Response<Bytes> {
+    let answer = async {
+        let visit = web::Visit::of(request, cx).await?;
+        match request.uri().path() {
+            paths::AUTHORIZE => authorized(visit).await,
+            paths::LOGIN => sign_in::login(visit).await,
+            paths::SECOND_FACTOR => sign_in::second_factor(visit).await,
+            paths::SELECT_ACCOUNT => sign_in::select_account(visit).await,
+            paths::CONSENT => sign_in::consent(visit).await,
+            paths::CONTINUE => sign_in::go_on(visit).await,
+            paths::DEVICE => device::page(visit).await,
+            paths::ACCOUNT => account::page(visit).await,
+            paths::LOGOUT => logout::page(visit).await,
+            paths::START => gate_session::start(visit),
+            paths::CALLBACK => gate_session::callback(visit).await,
+            paths::SIGN_OUT => gate_session::sign_out(visit).await,
+            _ => gate_session::auth(visit).await,
+        }
+    };
+    match answer.await {
+        Ok(response) => response,
+        Err(error) => {
+            if let Err(e) = cx.tokens.commit(Changes(error.changes.clone()), error.endings.clone(), cx.now).await {
+                cx.audit.write(json!({"event": "page", "outcome": "unwritten", "detail": e.to_string()}));
+            }
+            respond::failed(web::Visit::without_session(request, cx), &error)
+        }
+    }
+}
+
+/// `/oauth2/authorize`: checked, then answered or begun.
+async fn authorized(visit: web::Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
+    let params = params::Params::of_either(visit.request)?;
+    if let Some(request) = par::take(&params, visit.cx).await? {
+        return interaction::advance(visit, request, None).await;
+    }
+    match authorize::check(&params, visit.cx) {
+        Ok(request) => interaction::advance(visit, request, None).await,
+        Err(refusal) => Ok(respond::refuse(visit, refusal)),
+    }
+}
+
+fn asset(kind: &'static str, body: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // An SVG opened by itself must not run anything.
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; sandbox"),
+    );
+    response
 }
 
 fn settle(endpoint: &str, cx: &Cx, outcome: Result<Option<Value>, OAuthError>) -> Response<Bytes> {
@@ -153,9 +356,14 @@ fn settle(endpoint: &str, cx: &Cx, outcome: Result<Option<Value>, OAuthError>) -
 fn refuse(error: &OAuthError) -> Response<Bytes> {
     let body = json!({"error": error.code.name(), "error_description": error.public});
     let mut response = respond(error.code.status(), Some(&body));
-    if error.code == Code::InvalidClient {
-        let challenge = HeaderValue::from_static("Basic realm=\"portcullis\"");
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    let challenge = match error.code {
+        Code::InvalidClient => Some("Basic realm=\"portcullis\""),
+        Code::InvalidToken => Some("Bearer realm=\"portcullis\", error=\"invalid_token\""),
+        Code::InsufficientScope => Some("Bearer realm=\"portcullis\", error=\"insufficient_scope\", scope=\"openid\""),
+        _ => None,
+    };
+    if let Some(challenge) = challenge {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
     response
 }

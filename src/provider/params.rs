@@ -25,6 +25,20 @@ impl Params {
         Self::parse(request.body()).map_err(bad)
     }
 
+    /// The form of a page of ours, whose address may carry a query.
+    pub fn of_form(request: &Request<bytes::Bytes>) -> Result<Self, OAuthError> {
+        Self::parse(request.body()).map_err(|why| OAuthError::new(Code::InvalidRequest, why))
+    }
+
+    /// The query of a GET, or the body of a POST (RFC 6749 §3.1).
+    pub fn of_either(request: &Request<bytes::Bytes>) -> Result<Self, OAuthError> {
+        if request.method() == http::Method::POST {
+            return Self::read(request);
+        }
+        let query = request.uri().query().unwrap_or_default();
+        Self::parse(query.as_bytes()).map_err(|why| OAuthError::new(Code::InvalidRequest, why))
+    }
+
     /// Parses form bytes.
     pub fn parse(body: &[u8]) -> Result<Self, &'static str> {
         let mut params = HashMap::new();
@@ -41,6 +55,13 @@ impl Params {
         }
         params.retain(|_, value| !value.is_empty());
         Ok(Self(params))
+    }
+
+    /// The same with `name` set to `value`.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.0.insert(name.to_owned(), value.to_owned());
+        self
     }
 
     /// The value of `name`.

@@ -4,7 +4,12 @@ use super::{
     error::{Code, OAuthError},
     params::Params,
 };
-use crate::{model::AuthMethod, token::OpenError};
+use crate::{
+    grant,
+    model::{AuthMethod, Authorization, Client, authorization::Presented},
+    store::Changes,
+    token::OpenError,
+};
 use bytes::Bytes;
 use http::Request;
 use serde_json::{Value, json};
@@ -19,6 +24,10 @@ pub async fn answer(request: &Request<Bytes>, cx: &Cx) -> Result<Option<Value>, 
         return Err(failed());
     }
     let token = params.require("token", "token is missing")?;
+    if let Some((id, secret)) = Authorization::parse(token) {
+        revoke_refresh_token(id, secret, &caller.client, cx).await?;
+        return Ok(None);
+    }
     match cx.tokens.open(token, cx.now) {
         Ok(opened) if opened.client == caller.client.id => {
             cx.tokens.revoke(&opened, cx.now).await?;
@@ -31,4 +40,19 @@ pub async fn answer(request: &Request<Bytes>, cx: &Cx) -> Result<Option<Value>, 
         Ok(_) | Err(OpenError::Invalid | OpenError::Expired | OpenError::Revoked) => {}
     }
     Ok(None)
+}
+
+/// With a refresh token goes everything issued from its authorization (S49); only its holder can do that.
+async fn revoke_refresh_token(id: &str, secret: &str, client: &Client, cx: &Cx) -> Result<(), OAuthError> {
+    let Some(record) = cx.store.get(&Authorization::key(id), cx.now).await? else { return Ok(()) };
+    let authorization: Authorization = grant::stored(&record)?;
+    let known = authorization.refresh.as_ref().is_some_and(|r| r.judge(secret) != Presented::Unknown);
+    if !known || *authorization.client != *client.id {
+        return Ok(());
+    }
+    let (change, ending) = grant::ending(id, cx.now);
+    cx.tokens.commit(Changes(vec![change]), vec![ending], cx.now).await?;
+    cx.audit.write(json!({"event": "revoke", "outcome": "revoked", "client": authorization.client,
+        "subject": authorization.subject, "authorization": id, "time": cx.now}));
+    Ok(())
 }

@@ -3,13 +3,14 @@ use super::{
     Cx,
     client_auth::{self, Authenticated},
     error::{Code, OAuthError},
+    id_token::{self, Asked},
     params::Params,
 };
 use crate::{
-    grant::{self, Grant, TokenRequest},
+    grant::{self, Grant, Redeemed, TokenRequest},
     model::{AuthMethod, Client, ScopeSet},
     secret,
-    store::{Changes, StoreError},
+    store::{Change, Changes, StoreError},
     token::Claims,
 };
 use bytes::Bytes;
@@ -46,25 +47,47 @@ pub async fn answer(request: &Request<Bytes>, cx: &Cx, trace: &mut Trace) -> Res
     trace.subject = redeemed.subject.to_string();
     let scopes = narrow(params.get("scope"), &redeemed.scopes)?;
     trace.scopes = scopes.to_string();
+    let once = caller.and_then(|c| c.once);
+    issue(Redeemed { scopes, ..redeemed }, once, cx).await
+}
 
+/// Mints, commits once, and answers (RFC 6749 §5.1).
+pub async fn issue(redeemed: Redeemed, once: Option<Change>, cx: &Cx) -> Result<Value, OAuthError> {
+    let Redeemed { client, subject, scopes, mut changes, endings, mut held } = redeemed;
+    let jti = secret::random_id();
+    let mut refresh_token = None;
+    if let Some(held) = &mut held {
+        let (change, token) = held.issue(&client, &jti, cx.now);
+        changes.push(change);
+        refresh_token = token;
+    }
+    let authorization = held.as_ref().map(|h| &h.authorization);
     let claims = Claims {
         iss: cx.policy.issuer.to_string(),
-        sub: redeemed.subject.to_string(),
-        client_id: redeemed.client.id.to_string(),
-        aud: redeemed.client.audience.to_string(),
+        sub: subject.to_string(),
+        client_id: client.id.to_string(),
+        aud: client.audience.to_string(),
         scope: scopes.to_string(),
-        jti: secret::random_id(),
+        jti,
+        grant_id: authorization.map(|a| a.id.clone()),
+        generation: authorization.and_then(|a| a.refresh.as_ref()).map(|r| r.generation),
+        auth_time: authorization.map(|a| a.auth_time),
         iat: cx.now,
-        exp: cx.now.plus(redeemed.client.token_lifetime),
+        exp: cx.now.plus(client.token_lifetime),
     };
-    let token = cx.tokens.mint(&claims, redeemed.client.token_format, redeemed.client.signing_algorithm);
-    let mut changes = redeemed.changes;
-    changes.extend(caller.and_then(|c| c.once));
-    if !changes.is_empty() {
-        cx.store.commit(Changes(changes), cx.now).await.map_err(used_before)?;
+    let token = cx.tokens.mint(&claims, client.token_format, client.signing_algorithm);
+    let mut answer = json!({"access_token": token, "token_type": "Bearer",
+        "expires_in": client.token_lifetime, "scope": claims.scope});
+    if let (Some(held), true) = (&held, scopes.contains("openid")) {
+        let asked = Asked { nonce: held.nonce.as_deref(), access_token: Some(&token), code: None };
+        answer["id_token"] = id_token::sign(&client, &held.authorization, &asked, cx).into();
     }
-    Ok(json!({"access_token": token, "token_type": "Bearer",
-        "expires_in": redeemed.client.token_lifetime, "scope": claims.scope}))
+    if let Some(refresh_token) = refresh_token {
+        answer["refresh_token"] = refresh_token.into();
+    }
+    changes.extend(once);
+    cx.tokens.commit(Changes(changes), endings, cx.now).await.map_err(used_before)?;
+    Ok(answer)
 }
 
 fn which(grant_type: &str) -> Result<&'static dyn Grant, OAuthError> {
@@ -105,7 +128,7 @@ fn may_use(client: &Client, grant: &dyn Grant) -> Result<(), OAuthError> {
 }
 
 /// Asked scopes must be among the allowed ones (S21); without a request all allowed ones are granted.
-fn narrow(asked: Option<&str>, allowed: &ScopeSet) -> Result<ScopeSet, OAuthError> {
+pub fn narrow(asked: Option<&str>, allowed: &ScopeSet) -> Result<ScopeSet, OAuthError> {
     let invalid = |why| OAuthError::new(Code::InvalidScope, why);
     match asked {
         None => Ok(allowed.clone()),
@@ -119,7 +142,12 @@ fn narrow(asked: Option<&str>, allowed: &ScopeSet) -> Result<ScopeSet, OAuthErro
 fn used_before(error: StoreError) -> OAuthError {
     match error {
         StoreError::Conflict(key) => {
-            OAuthError::new(Code::InvalidGrant, "the assertion was used before").detail(format!("replay of {key}"))
+            let public = if key.starts_with("assertion/") {
+                "the assertion was used before"
+            } else {
+                "it is being used by another request"
+            };
+            OAuthError::new(Code::InvalidGrant, public).detail(format!("replay of {key}"))
         }
         other => other.into(),
     }

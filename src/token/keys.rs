@@ -116,21 +116,35 @@ impl KeyGeneration {
         }
     }
 
-    /// Seals `plain` in place behind a fresh nonce: `nonce ‖ ciphertext ‖ tag`.
+    /// Seals an access token's claims behind a fresh nonce: `nonce ‖ ciphertext ‖ tag`.
     pub fn seal(&self, plain: &[u8]) -> Vec<u8> {
+        self.seal_for("", plain)
+    }
+
+    /// Seals `plain` for one purpose; it opens for no other.
+    pub fn seal_for(&self, purpose: &str, plain: &[u8]) -> Vec<u8> {
         let nonce = secret::random::<12>();
         let mut body = plain.to_vec();
         self.sealing
-            .seal_in_place_append_tag(Nonce::from(&nonce), Aad::from(self.kid.as_bytes()), &mut body)
+            .seal_in_place_append_tag(Nonce::from(&nonce), self.bound_to(purpose), &mut body)
             .expect("a token is far below AES-GCM-SIV's length limit");
         [&nonce[..], &body].concat()
     }
 
     /// Opens what [`Self::seal`] made.
     pub fn unseal<'a>(&self, sealed: &'a mut [u8]) -> Option<&'a [u8]> {
+        self.unseal_for("", sealed)
+    }
+
+    /// Opens what [`Self::seal_for`] made for this purpose.
+    pub fn unseal_for<'a>(&self, purpose: &str, sealed: &'a mut [u8]) -> Option<&'a [u8]> {
         let (nonce, body) = sealed.split_first_chunk_mut::<12>()?;
         let nonce = Nonce::from(&*nonce);
-        self.sealing.open_in_place(nonce, Aad::from(self.kid.as_bytes()), body).ok().map(|b| &*b)
+        self.sealing.open_in_place(nonce, self.bound_to(purpose), body).ok().map(|b| &*b)
+    }
+
+    fn bound_to(&self, purpose: &str) -> Aad<Vec<u8>> {
+        Aad::from([self.kid.as_bytes(), purpose.as_bytes()].concat())
     }
 }
 

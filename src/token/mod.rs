@@ -1,24 +1,28 @@
 //! Access tokens: minted self-contained, opened once, then one cache hit a request.
 pub mod assertion;
+mod claims;
 pub mod keys;
 pub mod revocation;
 mod shared;
 pub mod signer;
+pub mod usage;
+pub mod vault;
 
 use crate::{
     clock::Timestamp,
     metrics::Metrics,
     model::{ScopeSet, SigningAlgorithm, TokenFormat},
     secret,
-    store::{Store, StoreError},
+    store::{Changes, Store, StoreError},
 };
 use arc_swap::ArcSwap;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as B64};
+pub use claims::Claims;
 use jsonwebtoken::{Algorithm, Header, Validation};
 use keys::Keys;
 use prometheus::IntCounter;
-use revocation::{Lifelines, Revocations};
-use serde::{Deserialize, Serialize};
+use revocation::{Ending, Lifelines, Revocations};
+use serde::Serialize;
 use shared::Shared;
 use siphasher::sip128::SipHasher24;
 use std::{
@@ -28,6 +32,7 @@ use std::{
     },
     time::Duration,
 };
+use usage::{Usage, Used};
 
 /// Longest token that is looked at, bytes.
 pub const MAX_TOKEN_LENGTH: usize = 8 * 1024;
@@ -47,12 +52,15 @@ pub struct Opened {
     pub audience: Arc<str>,
     /// `jti`.
     pub jti: Arc<str>,
-    /// The authorization it was issued from.
+    /// The authorization it was issued from; its own identifier where none is kept.
     pub authorization: Arc<str>,
+    /// When the subject proved who they are, where they did.
+    pub auth_time: Option<Timestamp>,
     /// `iat`.
     pub issued: Timestamp,
     /// `exp`.
     pub expires: Timestamp,
+    generation: u32,
     lifelines: Lifelines,
 }
 
@@ -69,27 +77,6 @@ pub enum OpenError {
     Unavailable,
 }
 
-/// The claims of a token, in both forms (RFC 9068 §2.2).
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Claims {
-    /// Issuer.
-    pub iss: String,
-    /// Subject.
-    pub sub: String,
-    /// Client.
-    pub client_id: String,
-    /// Audience.
-    pub aud: String,
-    /// Scopes, space-delimited.
-    pub scope: String,
-    /// Identifier; also the authorization's.
-    pub jti: String,
-    /// Issued at.
-    pub iat: Timestamp,
-    /// Expires at.
-    pub exp: Timestamp,
-}
-
 /// Mints and opens access tokens.
 pub struct Tokens {
     keys: ArcSwap<Keys>,
@@ -100,6 +87,7 @@ pub struct Tokens {
     bad: moka::sync::Cache<u128, ()>,
     followed: AtomicU64,
     shared: Shared,
+    usage: Usage,
     places: SipHasher24,
     hits: IntCounter,
     misses: IntCounter,
@@ -130,6 +118,7 @@ impl Tokens {
             bad,
             followed: AtomicU64::new(0),
             shared: Shared::default(),
+            usage: Usage::default(),
             places: SipHasher24::new_with_key(&secret::random::<16>()),
             hits: counter("hit"),
             misses: counter("miss"),
@@ -219,6 +208,9 @@ impl Tokens {
             aud: audience.to_owned(),
             scope: opened.scopes.to_string(),
             jti: secret::random_id(),
+            grant_id: None,
+            generation: None,
+            auth_time: opened.auth_time,
             iat: now,
             exp: now.plus(UPSTREAM_LIFETIME).min(opened.expires),
         };
@@ -255,30 +247,90 @@ impl Tokens {
         };
         if opened.expires <= now {
             self.good.invalidate(&digest);
-            return Err(OpenError::Expired);
         }
-        let names = [&*opened.authorization, &*opened.client, &*opened.subject];
-        if self.revocations.has_ended(opened.lifelines, opened.issued, names) {
-            return Err(OpenError::Revoked);
-        }
+        self.alive(&opened, now)?;
         Ok(opened)
     }
 
-    /// Ends the authorization a token came from, durably and then at the gate.
+    /// Whether what was opened still holds.
+    pub fn alive(&self, opened: &Opened, now: Timestamp) -> Result<(), OpenError> {
+        if !self.ready() {
+            return Err(OpenError::Unavailable);
+        }
+        if opened.expires <= now {
+            return Err(OpenError::Expired);
+        }
+        let names = [&*opened.jti, &*opened.authorization, &*opened.client, &*opened.subject];
+        if self.revocations.has_ended(opened.lifelines, opened.issued, names) {
+            return Err(OpenError::Revoked);
+        }
+        Ok(())
+    }
+
+    /// Ends one token, durably and then at the gate.
     pub async fn revoke(&self, opened: &Opened, now: Timestamp) -> Result<(), StoreError> {
-        let target = format!("authorization/{}", opened.authorization);
-        self.end(&target, Timestamp(i64::MAX), opened.expires, now).await
+        self.end(Ending::of(format!("token/{}", opened.jti), opened.expires), now).await
     }
 
     /// Ends every token issued to `target` (`client/…`, `subject/…`) up to `now`.
     pub async fn end_all(&self, target: &str, longest_life: i64, now: Timestamp) -> Result<(), StoreError> {
-        self.end(target, now, now.plus(longest_life), now).await
+        self.end(Ending { target: target.to_owned(), before: now, until: now.plus(longest_life) }, now).await
     }
 
-    async fn end(&self, target: &str, before: Timestamp, until: Timestamp, now: Timestamp) -> Result<(), StoreError> {
-        self.store.commit(Revocations::record(target, before, until), now).await?;
-        self.revocations.end(target, before, until);
+    async fn end(&self, ending: Ending, now: Timestamp) -> Result<(), StoreError> {
+        self.commit(Changes::default(), vec![ending], now).await
+    }
+
+    /// One commit of `changes` and `endings`; the endings are felt at the gate when it is durable.
+    pub async fn commit(&self, mut changes: Changes, endings: Vec<Ending>, now: Timestamp) -> Result<(), StoreError> {
+        changes.0.extend(endings.iter().map(Ending::change));
+        if changes.0.is_empty() {
+            return Ok(());
+        }
+        self.store.commit(changes, now).await?;
+        endings.iter().for_each(|ending| self.revocations.end(ending));
         Ok(())
+    }
+
+    /// The newest use of an authorization's tokens.
+    pub async fn used(&self, authorization: &str, now: Timestamp) -> Result<Option<Used>, StoreError> {
+        self.usage.of(authorization, &*self.store, now).await
+    }
+
+    /// Writes down which authorizations have been used; to be called now and then.
+    pub async fn write_down_uses(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.usage.write_down(&*self.store, now).await
+    }
+
+    /// Seals `value` for our own eyes; it opens for the same purpose as long as its key is kept.
+    pub fn seal<T: Serialize>(&self, purpose: &str, value: &T) -> String {
+        let keys = self.keys.load();
+        let key = keys.current();
+        let plain = serde_json::to_vec(value).expect("what is sealed is plain data");
+        format!("{}_{}", key.kid, B64.encode(key.seal_for(purpose, &plain)))
+    }
+
+    /// Opens what [`Self::seal`] made.
+    pub fn unseal_value<T: serde::de::DeserializeOwned>(
+        &self,
+        purpose: &str,
+        sealed: &str,
+        now: Timestamp,
+    ) -> Option<T> {
+        let (kid, body) = (sealed.get(..8)?, sealed.get(8..)?.strip_prefix('_')?);
+        let mut body = B64.decode(body).ok()?;
+        let keys = self.keys.load();
+        serde_json::from_slice(keys.find(kid, now)?.unseal_for(purpose, &mut body)?).ok()
+    }
+
+    /// An ID or logout token: `claims` signed under its own `typ` (RFC 8725 §3.11).
+    pub fn sign_claims(&self, typ: &str, claims: &serde_json::Value, algorithm: SigningAlgorithm) -> String {
+        self.sign(typ, claims, algorithm)
+    }
+
+    /// The claims of a JWT of ours with this `typ`, whatever its times say.
+    pub fn verify_claims(&self, typ: &str, token: &str, now: Timestamp) -> Option<serde_json::Value> {
+        self.verify(typ, token, now)
     }
 
     /// The public keys (RFC 7517).
@@ -286,7 +338,7 @@ impl Tokens {
         self.keys.load().jwks()
     }
 
-    fn sign(&self, typ: &str, claims: &Claims, algorithm: SigningAlgorithm) -> String {
+    fn sign<T: Serialize>(&self, typ: &str, claims: &T, algorithm: SigningAlgorithm) -> String {
         let keys = self.keys.load();
         let signer = keys.current().signer(algorithm);
         let mut header = Header::new(signer.algorithm);
@@ -296,18 +348,30 @@ impl Tokens {
     }
 
     fn open_cold(&self, token: &str, now: Timestamp) -> Option<Opened> {
-        let claims = match token.strip_prefix("pc_") {
+        let claims: Claims = match token.strip_prefix("pc_") {
             Some(sealed) => self.unseal(sealed, now),
-            None => self.verify(token, now),
+            None => self.verify("at+jwt", token, now),
         }?;
-        let lifelines = Lifelines::of(&claims.jti, &claims.client_id, &claims.sub);
+        let opened = self.opened(claims)?;
+        if opened.authorization != opened.jti {
+            self.usage.note(&opened.authorization, opened.generation, now);
+        }
+        Some(opened)
+    }
+
+    /// `claims` as if they had come in a token.
+    pub fn opened(&self, claims: Claims) -> Option<Opened> {
         let jti: Arc<str> = claims.jti.into();
+        let authorization: Arc<str> = claims.grant_id.map_or_else(|| jti.clone(), Arc::from);
+        let lifelines = Lifelines::of([&jti, &authorization, &claims.client_id, &claims.sub]);
         Some(Opened {
             client: self.shared.text(&claims.client_id),
             subject: claims.sub.into(),
             scopes: self.shared.scopes(&claims.scope)?,
             audience: self.shared.text(&claims.aud),
-            authorization: jti.clone(),
+            authorization,
+            auth_time: claims.auth_time,
+            generation: claims.generation.unwrap_or(0),
             jti,
             issued: claims.iat,
             expires: claims.exp,
@@ -322,9 +386,9 @@ impl Tokens {
         serde_json::from_slice(keys.find(kid, now)?.unseal(&mut body)?).ok()
     }
 
-    fn verify(&self, token: &str, now: Timestamp) -> Option<Claims> {
+    fn verify<T: serde::de::DeserializeOwned>(&self, typ: &str, token: &str, now: Timestamp) -> Option<T> {
         let header = jsonwebtoken::decode_header(token).ok()?;
-        if header.typ.as_deref() != Some("at+jwt") || header.crit.is_some() {
+        if header.typ.as_deref() != Some(typ) || header.crit.is_some() {
             return None;
         }
         let keys = self.keys.load();

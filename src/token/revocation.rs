@@ -2,7 +2,7 @@
 use crate::{
     clock::Timestamp,
     secret::Digest,
-    store::{Change, Changes, Expect, Record},
+    store::{Change, Expect, Record},
 };
 use std::{
     collections::HashMap,
@@ -16,19 +16,57 @@ const PREFIX: &str = "revoked/";
 /// Shared flags; two mebibytes.
 const BUCKETS: usize = 1 << 18;
 
-/// The flags that can end one cached token: those of its authorization, its client and its subject.
+/// The flags that can end one cached token: its own, and those of its authorization, its client and its subject.
 #[derive(Clone, Copy, Debug)]
-pub struct Lifelines([u32; 3]);
+pub struct Lifelines([u32; 4]);
+
+/// What a token may be ended by: its identifier, authorization, client and subject.
+pub type Names<'a> = [&'a str; 4];
 
 impl Lifelines {
     /// Of a token.
-    pub fn of(authorization: &str, client: &str, subject: &str) -> Self {
-        Self(targets(authorization, client, subject).map(|target| bucket(&target)))
+    pub fn of(names: Names<'_>) -> Self {
+        Self(targets(names).map(|target| bucket(&target)))
     }
 }
 
-fn targets(authorization: &str, client: &str, subject: &str) -> [String; 3] {
-    [format!("authorization/{authorization}"), format!("client/{client}"), format!("subject/{subject}")]
+fn targets([token, authorization, client, subject]: Names<'_>) -> [String; 4] {
+    [
+        format!("token/{token}"),
+        format!("authorization/{authorization}"),
+        format!("client/{client}"),
+        format!("subject/{subject}"),
+    ]
+}
+
+/// Something that ends tokens; part of the commit that decides it, and felt at the gate right after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// `token/…`, `authorization/…`, `client/…`, `subject/…`.
+    pub target: String,
+    /// Tokens issued up to this instant are ended.
+    pub before: Timestamp,
+    /// When the last of them has expired anyway.
+    pub until: Timestamp,
+}
+
+impl Ending {
+    /// Ends whatever `target` names for good.
+    pub fn of(target: String, until: Timestamp) -> Self {
+        Self { target, before: Timestamp(i64::MAX), until }
+    }
+
+    /// The record that makes it outlive the process.
+    pub fn change(&self) -> Change {
+        let record = Record {
+            key: format!("{PREFIX}{}", self.target),
+            version: 0,
+            index: None,
+            expires: Some(self.until),
+            body: self.before.0.to_be_bytes().to_vec(),
+        };
+        Change::Put(record, Expect::Any)
+    }
 }
 
 fn bucket(target: &str) -> u32 {
@@ -37,8 +75,8 @@ fn bucket(target: &str) -> u32 {
 }
 
 /// What was ended on this node. Each flag is shared by all targets of its bucket and holds the latest instant up to
-/// which one of them has ended tokens: a check is three loads, and only behind a raised flag is the exact target
-/// looked up. So a cached token carries twelve bytes, and nothing has to be registered for it.
+/// which one of them has ended tokens: a check is four loads, and only behind a raised flag is the exact target
+/// looked up. So a cached token carries sixteen bytes, and nothing has to be registered for it.
 pub struct Revocations {
     flags: Box<[AtomicI64]>,
     /// By target: tokens issued up to the first instant are ended; forgotten after the second.
@@ -52,23 +90,21 @@ impl Default for Revocations {
 }
 
 impl Revocations {
-    /// Whether a token issued at `issued` has been ended; `names` are its authorization, client and subject.
-    pub fn has_ended(&self, lifelines: Lifelines, issued: Timestamp, names: [&str; 3]) -> bool {
+    /// Whether a token issued at `issued` has been ended; `names` are what it may be ended by.
+    pub fn has_ended(&self, lifelines: Lifelines, issued: Timestamp, names: Names<'_>) -> bool {
         let raised = |at: &u32| self.flags[*at as usize].load(Ordering::Acquire) >= issued.0;
         if !lifelines.0.iter().any(raised) {
             return false;
         }
         let ended = self.ended.read().unwrap_or_else(PoisonError::into_inner);
-        let [authorization, client, subject] = names;
-        targets(authorization, client, subject)
-            .iter()
-            .any(|target| ended.get(target).is_some_and(|(before, _)| issued <= *before))
+        targets(names).iter().any(|target| ended.get(target).is_some_and(|(before, _)| issued <= *before))
     }
 
-    /// Flips the flag of `target` (`authorization/…`, `client/…`, `subject/…`).
-    pub fn end(&self, target: &str, before: Timestamp, until: Timestamp) {
+    /// Flips the flag of what `ending` names.
+    pub fn end(&self, Ending { target, before, until }: &Ending) {
+        let (before, until) = (*before, *until);
         let mut ended = self.ended.write().unwrap_or_else(PoisonError::into_inner);
-        let known = ended.entry(target.to_owned()).or_insert((before, until));
+        let known = ended.entry(target.clone()).or_insert((before, until));
         *known = (known.0.max(before), known.1.max(until));
         self.flags[bucket(target) as usize].fetch_max(before.0, Ordering::AcqRel);
     }
@@ -98,18 +134,6 @@ impl Revocations {
         }
     }
 
-    /// The record that makes ending `target` outlive the process.
-    pub fn record(target: &str, before: Timestamp, until: Timestamp) -> Changes {
-        let record = Record {
-            key: format!("{PREFIX}{target}"),
-            version: 0,
-            index: None,
-            expires: Some(until),
-            body: before.0.to_be_bytes().to_vec(),
-        };
-        Changes(vec![Change::Put(record, Expect::Any)])
-    }
-
     /// Takes up one stored record; `false` if it is not one of ours.
     pub fn restore(&self, record: &Record) -> bool {
         let (Some(target), Ok(before), Some(until)) =
@@ -117,7 +141,7 @@ impl Revocations {
         else {
             return false;
         };
-        self.end(target, Timestamp(i64::from_be_bytes(before)), until);
+        self.end(&Ending { target: target.to_owned(), before: Timestamp(i64::from_be_bytes(before)), until });
         true
     }
 
@@ -131,15 +155,16 @@ impl Revocations {
 mod tests {
     use super::*;
 
-    fn ended(all: &Revocations, names: [&str; 3], issued: i64) -> bool {
-        all.has_ended(Lifelines::of(names[0], names[1], names[2]), Timestamp(issued), names)
+    fn ended(all: &Revocations, [a, c, s]: [&str; 3], issued: i64) -> bool {
+        let names = ["t", a, c, s];
+        all.has_ended(Lifelines::of(names), Timestamp(issued), names)
     }
 
     #[test]
     fn an_end_is_felt_by_its_target_alone_and_up_to_its_instant() {
         let all = Revocations::default();
         assert!(!ended(&all, ["a", "app", "alice"], 10));
-        all.end("subject/alice", Timestamp(10), Timestamp(100));
+        all.end(&Ending { target: "subject/alice".to_owned(), before: Timestamp(10), until: Timestamp(100) });
         assert!(ended(&all, ["a", "app", "alice"], 10) && !ended(&all, ["a", "app", "alice"], 11));
         assert!(!ended(&all, ["b", "app", "bob"], 9));
         all.forget(Timestamp(99));
@@ -152,13 +177,13 @@ mod tests {
     fn targets_that_share_a_flag_do_not_end_one_another() {
         let all = Revocations::default();
         let twin = (0..).map(|n| format!("t{n}")).find(|t| {
-            let [other, ..] = targets(t, "", "");
+            let [_, other, ..] = targets(["", t, "", ""]);
             t != "t0" && bucket(&other) == bucket("authorization/t0")
         });
         let twin = twin.unwrap();
-        all.end("authorization/t0", Timestamp(i64::MAX), Timestamp(50));
+        all.end(&Ending::of("authorization/t0".to_owned(), Timestamp(50)));
         assert!(ended(&all, ["t0", "app", "x"], 1) && !ended(&all, [&twin, "app", "x"], 1));
-        all.end(&format!("authorization/{twin}"), Timestamp(i64::MAX), Timestamp(90));
+        all.end(&Ending::of(format!("authorization/{twin}"), Timestamp(90)));
         all.forget(Timestamp(50));
         assert!(ended(&all, [&twin, "app", "x"], 1), "the other's flag stays up");
     }
@@ -166,9 +191,9 @@ mod tests {
     #[test]
     fn a_stored_end_is_taken_up_again() {
         let all = Revocations::default();
-        let Changes(changes) = Revocations::record("authorization/a", Timestamp(5), Timestamp(50));
-        let [Change::Put(record, _)] = &changes[..] else { panic!("one record") };
-        assert!(all.restore(record));
+        let ending = Ending { target: "authorization/a".to_owned(), before: Timestamp(5), until: Timestamp(50) };
+        let Change::Put(record, _) = ending.change() else { panic!("a record") };
+        assert!(all.restore(&record));
         assert!(ended(&all, ["a", "app", "x"], 5));
     }
 }

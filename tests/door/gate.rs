@@ -24,6 +24,7 @@ fn route(path: &str, resource: &str, requirement: Requirement) -> Arc<Route> {
         requirement,
         per_method: Vec::new(),
         resource: resource.into(),
+        auth: Default::default(),
         upstream: Upstream {
             addresses: vec![name("127.0.0.1:1")],
             tls_name: None,
@@ -62,7 +63,8 @@ async fn s61_s66_audience_scope_client_and_user_are_enforced_and_no_decision_mea
     let ask = |policy: &Policy, method: &str, path: &str, header: Option<String>| {
         let mut headers = http::HeaderMap::new();
         header.into_iter().for_each(|h| drop(headers.insert("authorization", h.parse().unwrap())));
-        check(policy, &w.tokens, ("localhost", path, method), &headers, w.clock.now()).map(|p| p.opened().is_some())
+        check(policy, &w.tokens, ("localhost", path, method), (&headers).into(), w.clock.now())
+            .map(|p| p.opened().is_some())
     };
     let bearer = || Some(format!("Bearer {token}"));
     assert_eq!(ask(&policy, "GET", "/orders/7", bearer()), Ok(true));
@@ -74,7 +76,13 @@ async fn s61_s66_audience_scope_client_and_user_are_enforced_and_no_decision_mea
     assert_eq!(ask(&policy, "GET", "/other", bearer()), Err(Denial::InvalidToken), "S61 audience");
     assert_eq!(ask(&policy, "POST", "/admin", bearer()), Err(Denial::MethodNotAllowed));
     assert_eq!(ask(&policy, "GET", "/nowhere", bearer()), Err(Denial::NotFound), "S66");
-    let robot = User { username: "robot".into(), permissions: Default::default(), password: None, active: false };
+    let robot = User {
+        username: "robot".into(),
+        permissions: Default::default(),
+        password: None,
+        active: false,
+        profile: Default::default(),
+    };
     policy.users.insert("robot".into(), Arc::new(robot));
     assert_eq!(ask(&policy, "GET", "/orders/7", bearer()), Err(Denial::InvalidToken), "an ended user");
     policy.users.clear();
@@ -120,7 +128,7 @@ async fn s49_s60_s62_through_sockets_a_permit_forwards_and_a_revocation_is_felt_
     let mut policy = Policy { routes: Table::build(vec![orders]), ..Policy::default() };
     policy.clients.insert("app".into(), client("app", TokenFormat::Opaque, &pair.public_key_pem()));
     let gateway = portcullis::gateway::proxy::Gateway {
-        provider: Arc::new(w.provider),
+        provider: w.provider.clone(),
         tokens: w.tokens.clone(),
         policy: Arc::new(arc_swap::ArcSwap::from_pointee(policy)),
         clock: w.clock.clone(),
@@ -209,7 +217,7 @@ async fn s66_while_revocations_are_unknown_the_answer_is_503_and_never_401() {
         Policy { routes: Table::build(vec![route("/a", "https://api.example", needs("read"))]), ..Policy::default() };
     let headers =
         http::HeaderMap::from_iter([(http::header::AUTHORIZATION, format!("Bearer {token}").parse().unwrap())]);
-    let denial = check(&policy, &blind, ("localhost", "/a", "GET"), &headers, w.clock.now()).unwrap_err();
+    let denial = check(&policy, &blind, ("localhost", "/a", "GET"), (&headers).into(), w.clock.now()).unwrap_err();
     let answer = denial.response(&Told::nothing(ErrorStyle::Oauth));
     assert_eq!((denial, answer.status().as_u16()), (Denial::Unavailable, 503));
     assert!(answer.headers().contains_key("retry-after") && !answer.headers().contains_key("www-authenticate"));

@@ -3,6 +3,7 @@
 mod architecture;
 mod command_line;
 mod gate;
+mod people;
 mod process;
 mod provider;
 mod readme;

@@ -45,7 +45,9 @@ impl Gate {
         let folder = tempfile::tempdir().unwrap();
         let gate = Self { https: port(), redirect: port(), admin: port(), example: port(), child: None, folder };
         fs::create_dir_all(gate.path("conf/apps")).unwrap();
-        for name in ["portcullis.toml", "users.toml", "apps/orders-robot.toml"] {
+        for name in
+            ["portcullis.toml", "users.toml", "apps/orders-robot.toml", "apps/portal.toml", "apps/notebook.toml"]
+        {
             let text = fs::read_to_string(Path::new("conf").join(name)).unwrap();
             let text = text
                 .replace(":8443", &format!(":{}", gate.https))

@@ -10,7 +10,7 @@ use portcullis::{
     provider::Provider,
     secret::Digest,
     store::{Store, memory::MemoryStore},
-    token::{Tokens, keys::Keys},
+    token::{Tokens, keys::Keys, vault::Vault},
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -19,7 +19,9 @@ const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 pub const SECRET: &str = "a-secret-of-more-than-thirty-two-characters";
 
 pub struct World {
-    pub provider: Provider,
+    pub provider: Arc<Provider>,
+    pub policy: Arc<arc_swap::ArcSwap<Policy>>,
+    pub store: Arc<dyn Store>,
     pub tokens: Arc<Tokens>,
     pub clock: Arc<ManualClock>,
     pub metrics: Arc<Metrics>,
@@ -48,10 +50,15 @@ pub fn client(id: &str, format: TokenFormat, public: &str) -> Arc<Client> {
         token_lifetime: 600,
         audience: "https://api.example".into(),
         assertion_lifetime: 300,
+        interactive: Default::default(),
     })
 }
 
 pub async fn world() -> World {
+    world_with(|_| {}).await
+}
+
+pub async fn world_with(change: impl FnOnce(&mut Policy)) -> World {
     let data = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::at(Timestamp(1_000_000)));
     let pair = rcgen::KeyPair::generate().unwrap();
@@ -66,19 +73,33 @@ pub async fn world() -> World {
         policy.clients.insert(id.into(), client(id, format, &pair.public_key_pem()));
     }
     for (name, permission) in [("alice", "sales"), ("bob", "support")] {
-        let user =
-            User { username: name.into(), permissions: [permission.to_owned()].into(), password: None, active: true };
+        let user = User {
+            username: name.into(),
+            permissions: [permission.to_owned()].into(),
+            password: None,
+            active: true,
+            profile: Default::default(),
+        };
         policy.users.insert(name.into(), Arc::new(user));
     }
+    change(&mut policy);
     let policy = Arc::new(arc_swap::ArcSwap::from_pointee(policy));
-    let provider =
-        Provider::new(policy, store, tokens.clone(), clock.clone(), Metrics::new(), portcullis::log::Log::off());
+    let vault = Vault::load_or_create(data.path()).unwrap();
+    let provider = Provider::new(
+        policy.clone(),
+        store.clone(),
+        tokens.clone(),
+        clock.clone(),
+        Metrics::new(),
+        portcullis::log::Log::off(),
+        vault,
+    );
     let key = jsonwebtoken::EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).unwrap();
-    World { provider, tokens, clock, metrics, key, data }
+    World { provider: Arc::new(provider), tokens, clock, metrics, key, data, policy, store }
 }
 
 impl World {
-    async fn post(&self, path: &str, auth: Option<&str>, fields: &[(&str, &str)]) -> Response<Bytes> {
+    pub async fn post(&self, path: &str, auth: Option<&str>, fields: &[(&str, &str)]) -> Response<Bytes> {
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         let mut request = Request::post(path).header("content-type", "application/x-www-form-urlencoded");
         if let Some(id) = auth {
@@ -111,7 +132,7 @@ impl World {
     }
 }
 
-fn read(response: &Response<Bytes>) -> Value {
+pub fn read(response: &Response<Bytes>) -> Value {
     serde_json::from_slice(response.body()).unwrap_or(Value::Null)
 }
 

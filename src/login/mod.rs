@@ -1,0 +1,63 @@
+//! People signing in: passwords, second factors, sessions, and how often anybody may guess.
+pub mod password;
+pub mod session;
+pub mod throttle;
+pub mod totp;
+
+use crate::{clock::Timestamp, policy::people::Limits, token::vault::Vault};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+use throttle::Throttle;
+use tokio::sync::Semaphore;
+
+/// What all sign-ins of a process share.
+pub struct Login {
+    /// Wrong guesses.
+    pub throttle: Throttle,
+    /// Opens second factors.
+    pub vault: Vault,
+    hashes: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    polls: moka::sync::Cache<String, Timestamp>,
+}
+
+impl Login {
+    /// With `limits` of the policy at start.
+    pub fn new(vault: Vault, limits: Limits) -> Self {
+        Self {
+            throttle: Throttle::default(),
+            vault,
+            hashes: Arc::new(Semaphore::new(limits.hashes)),
+            waiting: AtomicUsize::new(0),
+            polls: moka::sync::Cache::new(100_000),
+        }
+    }
+
+    fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Acquire)
+    }
+
+    fn wait(&self) -> Waits<'_> {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        Waits(&self.waiting)
+    }
+
+    /// Whether a device may ask again, `interval` seconds after it last did (RFC 8628 §3.5).
+    pub fn may_poll(&self, device: &str, interval: i64, now: Timestamp) -> bool {
+        let before = self.polls.get(device);
+        self.polls.insert(device.to_owned(), now);
+        // A second's tolerance: our clock counts whole ones.
+        before.is_none_or(|at| at.plus(interval - 1) <= now)
+    }
+}
+
+/// Somebody waits while this lives.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}

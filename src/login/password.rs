@@ -1,0 +1,81 @@
+//! Local passwords: argon2id, few at a time, and nobody learns from text or time whether an account exists (S59).
+use super::Login;
+use crate::{clock::Timestamp, policy::Policy};
+use argon2::{Argon2, PasswordHash, PasswordHasher, PasswordVerifier, password_hash::SaltString};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
+
+/// Longest password that is hashed, bytes.
+pub const LONGEST: usize = 1024;
+/// Passwords that wait for their turn, for each that is being hashed.
+const WAITING: usize = 16;
+
+/// Why somebody is not signed in; the page says the same for the first two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Wrong name or password.
+    Wrong,
+    /// Too many guesses.
+    Throttled,
+    /// Too many people sign in at this moment.
+    Busy,
+}
+
+/// A hash that no password has, so that an unknown name costs what a known one does.
+fn nobody() -> &'static str {
+    static HASH: OnceLock<String> = OnceLock::new();
+    HASH.get_or_init(|| {
+        let salt = SaltString::encode_b64(&crate::secret::random::<16>()).expect("16 bytes are a salt");
+        let password = crate::secret::random::<32>();
+        let hash = Argon2::default().hash_password(&password, &salt).expect("the usual parameters hash");
+        hash.to_string()
+    })
+}
+
+/// Verifies a password, within the limits of the policy.
+pub async fn verify(
+    login: &Arc<Login>,
+    policy: &Policy,
+    username: &str,
+    password: &str,
+    address: Option<IpAddr>,
+    now: Timestamp,
+) -> Result<Arc<str>, Refused> {
+    let limits = policy.people.limits;
+    let (account, address) =
+        (format!("account/{}", crate::secret::Digest::text(username)), address.map(|a| format!("address/{a}")));
+    if let Some(address) = &address
+        && !login.throttle.take(address, limits.address, limits.window, now)
+    {
+        return Err(Refused::Throttled);
+    }
+    if !login.throttle.take(&account, limits.account, limits.window, now) {
+        return Err(Refused::Throttled);
+    }
+    let user = policy.users.get(username).filter(|u| u.active);
+    let hash = user.and_then(|u| u.password.clone()).unwrap_or_else(|| nobody().into());
+    let known = user.filter(|u| u.password.is_some()).map(|u| u.username.clone());
+    if password.len() > LONGEST {
+        return Err(Refused::Wrong);
+    }
+    let password = zeroize::Zeroizing::new(password.to_owned());
+    if login.hashes.available_permits() == 0 && login.waiting() >= WAITING * limits.hashes {
+        return Err(Refused::Busy);
+    }
+    let _waits = login.wait();
+    let Ok(permit) = login.hashes.clone().acquire_owned().await else { return Err(Refused::Busy) };
+    let matches = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        PasswordHash::new(&hash).is_ok_and(|h| Argon2::default().verify_password(password.as_bytes(), &h).is_ok())
+    });
+    match (matches.await, known) {
+        (Ok(true), Some(known)) => {
+            login.throttle.give_back(&account);
+            address.iter().for_each(|a| login.throttle.give_back(a));
+            Ok(known)
+        }
+        _ => Err(Refused::Wrong),
+    }
+}

@@ -1,0 +1,90 @@
+//! Sign-on sessions in the store: begun with a new identifier, seen, ended (S55, S57).
+use crate::{
+    clock::Timestamp,
+    model::{
+        Session,
+        session::{Level, Lifetime},
+    },
+    secret::{self, Digest},
+    store::{Change, Expect, Record, Store, StoreError},
+};
+
+/// A session is written again when it is seen this many seconds after it last was.
+const SEEN_EVERY: i64 = 60;
+
+/// The key of the record of the session with this cookie.
+pub fn key(cookie: &str) -> String {
+    format!("session/{}", Digest::text(cookie))
+}
+
+fn record(key: String, session: &Session, lifetime: Lifetime) -> Record {
+    Record {
+        key,
+        version: 0,
+        index: Some(format!("user/{}", session.user)),
+        expires: Some(session.expires(lifetime)),
+        body: serde_json::to_vec(session).expect("a session is plain data"),
+    }
+}
+
+/// Begins a session: the cookie's value, the session, and the write.
+pub fn begin(user: &str, second_factor_due: bool, lifetime: Lifetime, now: Timestamp) -> (String, Session, Change) {
+    let cookie = secret::random_token();
+    let session = Session {
+        sid: secret::random_id(),
+        user: user.to_owned(),
+        auth_time: now,
+        level: Level::Standard,
+        second_factor_due,
+        created: now,
+        seen: now,
+    };
+    let change = Change::Put(record(key(&cookie), &session, lifetime), Expect::Absent);
+    (cookie, session, change)
+}
+
+/// The same session after a second factor, under a new cookie (S55).
+pub fn raise(old: &str, session: &Session, lifetime: Lifetime, now: Timestamp) -> (String, Vec<Change>) {
+    let cookie = secret::random_token();
+    let raised = Session { level: Level::HighAssurance, second_factor_due: false, auth_time: now, ..session.clone() };
+    let put = Change::Put(record(key(&cookie), &raised, lifetime), Expect::Absent);
+    (cookie, vec![Change::Delete(key(old), Expect::Any), put])
+}
+
+/// The live session with this cookie; it counts as seen now.
+pub async fn find(
+    store: &dyn Store,
+    cookie: &str,
+    lifetime: Lifetime,
+    now: Timestamp,
+) -> Result<Option<Session>, StoreError> {
+    let key = key(cookie);
+    let Some(stored) = store.get(&key, now).await? else { return Ok(None) };
+    let mut session: Session =
+        serde_json::from_slice(&stored.body).map_err(|_| StoreError::Corrupt(format!("record {key}")))?;
+    // The policy may have become stricter since it was written.
+    if session.expires(lifetime) <= now {
+        return Ok(None);
+    }
+    if session.seen.plus(SEEN_EVERY) <= now {
+        session.seen = now;
+        let change = Change::Put(record(key, &session, lifetime), Expect::Version(stored.version));
+        match store.commit(crate::store::Changes(vec![change]), now).await {
+            // Somebody else saw it in the same moment, or ended it: the next request will tell.
+            Ok(()) | Err(StoreError::Conflict(_)) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(Some(session))
+}
+
+/// Every live session of `user`, with its record's key.
+pub async fn of_user(store: &dyn Store, user: &str, now: Timestamp) -> Result<Vec<(String, Session)>, StoreError> {
+    let records = store.find(&format!("user/{user}"), now).await?;
+    let own = records.into_iter().filter(|r| r.key.starts_with("session/"));
+    own.map(|r| match serde_json::from_slice(&r.body) {
+        Ok(session) => Ok((r.key, session)),
+        Err(_) => Err(StoreError::Corrupt(format!("record {}", r.key))),
+    })
+    .collect()
+}

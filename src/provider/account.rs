@@ -1,0 +1,126 @@
+//! A person's own page: which apps hold which scopes since when, taking it back, second factor, signing out everywhere.
+use super::{
+    Cx,
+    error::OAuthError,
+    interaction::{Interaction, Resume},
+    logout, paths,
+    sign_in::name_of,
+    web::Visit,
+};
+use crate::{
+    clock::Timestamp,
+    grant::{self, approval_key},
+    login::{session, totp},
+    model::ScopeSet,
+    pages::{self, Page},
+    store::{Change, Changes, Expect},
+};
+use bytes::Bytes;
+use http::{Method, Response, StatusCode};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// `/oauth2/account`.
+pub async fn page(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
+    let cx = visit.cx;
+    let session = match visit.session().cloned() {
+        Some(session) if !session.second_factor_due => session,
+        other => {
+            let interaction = Interaction::begin(&mut visit, Resume::Account);
+            let page = if other.is_some() { paths::SECOND_FACTOR } else { paths::LOGIN };
+            let to = interaction.address(page, cx);
+            return Ok(visit.redirect(&to));
+        }
+    };
+    if visit.request.method() == Method::POST {
+        let form = visit.form()?;
+        match form.get("action").unwrap_or_default() {
+            "revoke" => revoke(&session.user, form.get("client").unwrap_or_default(), cx).await?,
+            "sign_out_everywhere" => {
+                logout::everywhere(&session.user, cx).await?;
+                return Ok(logout::signed_out(visit));
+            }
+            "enrol" => {
+                let interaction = Interaction::begin(&mut visit, Resume::Account);
+                let to = interaction.address(paths::SECOND_FACTOR, cx);
+                return Ok(visit.redirect(&to));
+            }
+            "withdraw" => {
+                cx.store.commit(Changes(vec![totp::withdraw(&session.user)]), cx.now).await?;
+                cx.audit.write(json!({"event": "second_factor", "outcome": "withdrawn", "subject": session.user,
+                    "time": cx.now}));
+            }
+            _ => {}
+        }
+        return Ok(visit.redirect(paths::ACCOUNT));
+    }
+    let apps = apps(&session.user, visit.language(), cx).await?;
+    let sessions = session::of_user(&*cx.store, &session.user, cx.now).await?.len();
+    let enrolled = totp::is_enrolled(&*cx.store, &session.user, cx.now).await?;
+    let told = json!({"user": name_of(&session.user, cx), "apps": apps, "sessions": sessions, "enrolled": enrolled});
+    Ok(visit.page(StatusCode::OK, Page::new("account", told), &[]))
+}
+
+/// One entry an app, however many authorizations it holds.
+async fn apps(user: &str, language: &str, cx: &Cx) -> Result<Vec<Value>, OAuthError> {
+    struct Held {
+        scopes: Vec<String>,
+        since: Timestamp,
+        used: Option<Timestamp>,
+    }
+    let mut apps: BTreeMap<String, Held> = BTreeMap::new();
+    for authorization in grant::authorizations(user, cx).await? {
+        let used = cx.tokens.used(&authorization.id, cx.now).await?.map(|u| u.at).max(Some(authorization.renewed));
+        let app = apps.entry(authorization.client.clone()).or_insert(Held {
+            scopes: Vec::new(),
+            since: authorization.created,
+            used,
+        });
+        app.scopes.extend(authorization.scopes.split(' ').map(str::to_owned));
+        app.since = app.since.min(authorization.created);
+        app.used = app.used.max(used);
+    }
+    // A yes that holds no token now still spares the question.
+    for client in cx.policy.clients.values() {
+        if let Some(record) = cx.store.get(&approval_key(&client.id, user), cx.now).await? {
+            let consent: grant::Consent = grant::stored(&record)?;
+            let scopes = consent.scopes.unwrap_or_else(|| client.scopes.to_string());
+            let app = apps.entry(client.id.to_string()).or_insert(Held {
+                scopes: Vec::new(),
+                since: consent.given,
+                used: None,
+            });
+            app.scopes.extend(scopes.split(' ').map(str::to_owned));
+        }
+    }
+    let day = |at: Timestamp| {
+        time::OffsetDateTime::from_unix_timestamp(at.0).map_or_else(|_| String::new(), |t| t.date().to_string())
+    };
+    let told = |(client, held): (String, Held)| {
+        let scopes = ScopeSet::of(&held.scopes);
+        let words: Vec<_> = pages::scopes_in_words(scopes.iter().filter(|s| !s.is_empty()), language, &cx.policy)
+            .into_iter()
+            .map(|(scope, text)| json!([scope, text]))
+            .collect();
+        let name = cx.policy.clients.get(client.as_str()).map_or_else(|| client.clone(), |c| c.name.clone());
+        json!({"client": client, "name": name, "scopes": words, "since": day(held.since), "used": held.used.map(day)})
+    };
+    Ok(apps.into_iter().map(told).collect())
+}
+
+/// Takes everything back that `user` gave `client`; the gate refuses its tokens at once.
+async fn revoke(user: &str, client: &str, cx: &Cx) -> Result<(), OAuthError> {
+    let (mut changes, mut endings) = (vec![Change::Delete(approval_key(client, user), Expect::Any)], Vec::new());
+    for authorization in grant::authorizations(user, cx).await?.iter().filter(|a| a.client == client) {
+        let (change, ending) = grant::ending(&authorization.id, cx.now);
+        changes.push(change);
+        endings.push(ending);
+    }
+    let (more, ended) = super::gate_session::endings(user, client, cx).await?;
+    changes.extend(more);
+    endings.extend(ended);
+    cx.tokens.commit(Changes(changes), endings, cx.now).await?;
+    cx.audit.write(json!({"event": "revoke", "outcome": "revoked", "client": client, "subject": user,
+        "by": "user", "time": cx.now}));
+    Ok(())
+}

@@ -1,0 +1,259 @@
+//! Browser sessions at the gate: a web app behind it needs no code. The gate is itself the client of a web server flow,
+//! for the app that `[[sign_in]]` names for the host; paths and answers are those of oauth2-proxy.
+use super::{
+    Cx,
+    error::{Code, OAuthError},
+    params::Params,
+    paths,
+    web::{GATE_COOKIE, START_COOKIE, Visit, cookie, set_cookie},
+};
+use crate::{
+    clock::Timestamp,
+    grant::authorization_code::{self, Presented},
+    model::{Client, ScopeSet},
+    policy::Policy,
+    secret::{self, Digest},
+    store::{Change, Changes, Expect, Record, StoreError},
+    token::{Claims, Opened, revocation::Ending},
+};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Seconds that a person may take to sign in.
+const LIFETIME: i64 = 3600;
+const PURPOSE: &str = "gate";
+
+/// Where a browser goes back to when it has signed in.
+#[derive(Serialize, Deserialize)]
+struct Way {
+    back: String,
+    browser: Digest,
+    begun: Timestamp,
+}
+
+/// A browser's session with one web app; stored under its cookie's digest.
+#[derive(Clone, Serialize, Deserialize)]
+struct GateSession {
+    id: String,
+    authority: String,
+    client: String,
+    subject: String,
+    scopes: String,
+    sid: String,
+    auth_time: Timestamp,
+    created: Timestamp,
+}
+
+fn key(cookie: &str) -> String {
+    format!("gate/{}", Digest::text(cookie))
+}
+
+/// Callbacks of the gate itself for the app `client`.
+pub fn redirect_uris(policy: &Policy, client: &str) -> Vec<String> {
+    let own = policy.people.sign_in.iter().filter(|(_, app)| *app == client);
+    own.map(|(authority, _)| format!("https://{authority}{}", paths::CALLBACK)).collect()
+}
+
+/// `host` or `host:port` that the request was sent to, lower case.
+fn authority(request: &Request<Bytes>) -> String {
+    let named = request.uri().authority().map(|a| a.as_str());
+    let header = request.headers().get(header::HOST).and_then(|h| h.to_str().ok());
+    named.or(header).unwrap_or_default().to_ascii_lowercase()
+}
+
+fn app<'a>(authority: &str, cx: &'a Cx) -> Result<&'a Arc<Client>, OAuthError> {
+    let none = || OAuthError::new(Code::InvalidRequest, "nobody signs in on this host");
+    let id = cx.policy.people.sign_in.get(authority).ok_or_else(none)?;
+    cx.policy.clients.get(id.as_str()).filter(|c| !c.blocked).ok_or_else(none)
+}
+
+/// A path on this very host, or `/` (no open redirect).
+fn local(target: Option<&str>) -> String {
+    let sound = |t: &&str| {
+        t.starts_with('/') && !t.starts_with("//") && !t.contains('\\') && t.bytes().all(|b| b.is_ascii_graphic())
+    };
+    target.filter(sound).unwrap_or("/").to_owned()
+}
+
+/// `GET /oauth2/start?rd=…`: off to sign in.
+pub fn start(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
+    let cx = visit.cx;
+    let host = authority(visit.request);
+    let client = app(&host, cx)?;
+    let params = Params::of_either(visit.request)?;
+    let verifier = secret::random_token();
+    let way = Way { back: local(params.get("rd")), browser: Digest::of(verifier.as_bytes()), begun: cx.now };
+    let (state, challenge) = (cx.tokens.seal(PURPOSE, &way), Digest::text(&verifier));
+    let callback = format!("https://{host}{}", paths::CALLBACK);
+    let scope = client.scopes.to_string();
+    let query = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs([
+            ("response_type", "code"),
+            ("client_id", &*client.id),
+            ("redirect_uri", &callback),
+            ("scope", &scope),
+            ("state", &state),
+            ("code_challenge", &challenge),
+            ("code_challenge_method", "S256"),
+        ])
+        .finish();
+    visit.set(set_cookie(START_COOKIE, verifier, Some(LIFETIME)));
+    let to = format!("{}{}?{query}", cx.policy.issuer, paths::AUTHORIZE);
+    Ok(visit.redirect(&to))
+}
+
+/// `GET /oauth2/callback`: back with a code, which is redeemed here and now.
+pub async fn callback(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
+    let cx = visit.cx;
+    let host = authority(visit.request);
+    let client = app(&host, cx)?.clone();
+    let params = Params::of_either(visit.request)?;
+    let gone = |why: &str| OAuthError::new(Code::InvalidRequest, "the sign-in has expired").detail(why);
+    let verifier = cookie(visit.request.headers(), START_COOKIE).ok_or_else(|| gone("no cookie"))?;
+    let way: Option<Way> = params.get("state").and_then(|s| cx.tokens.unseal_value(PURPOSE, s, cx.now));
+    let way = way.ok_or_else(|| gone("state"))?;
+    if way.browser != Digest::of(verifier.as_bytes()) || way.begun.plus(LIFETIME) <= cx.now {
+        return Err(gone("begun in another browser, or long ago"));
+    }
+    if let Some(error) = params.get("error") {
+        return Err(OAuthError::new(Code::AccessDenied, "the sign-in was refused").detail(error));
+    }
+    let callback = format!("https://{host}{}", paths::CALLBACK);
+    let code = params.require("code", "code is missing")?;
+    let presented = Presented { code, redirect_uri: Some(&callback), verifier: Some(&verifier) };
+    let (code, used) = authorization_code::take(&presented, &client, cx).await?;
+    let session = GateSession {
+        id: secret::random_id(),
+        authority: host,
+        client: client.id.to_string(),
+        subject: code.subject,
+        scopes: code.scopes,
+        sid: code.sid,
+        auth_time: code.auth_time,
+        created: cx.now,
+    };
+    let value = secret::random_token();
+    let changes = vec![used, Change::Put(record(key(&value), &session, cx), Expect::Absent)];
+    cx.store.commit(Changes(changes), cx.now).await?;
+    visit.set(set_cookie(GATE_COOKIE, value, None));
+    visit.set(set_cookie(START_COOKIE, String::new(), Some(0)));
+    Ok(visit.redirect(&way.back))
+}
+
+fn record(key: String, session: &GateSession, cx: &Cx) -> Record {
+    let lifetime = cx.policy.people.session;
+    let expires = session.created.plus(lifetime.absolute).min(cx.now.plus(lifetime.idle));
+    let body = serde_json::to_vec(session).expect("a session is plain data");
+    Record { key, version: 0, index: Some(format!("user/{}", session.subject)), expires: Some(expires), body }
+}
+
+/// `/oauth2/sign_out?rd=…`: ends the session with this app. Another site cannot make a browser do it.
+pub async fn sign_out(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
+    let cx = visit.cx;
+    let site = visit.request.headers().get("sec-fetch-site").and_then(|v| v.to_str().ok());
+    if site.is_some_and(|s| s == "cross-site") {
+        return Err(OAuthError::new(Code::AccessDenied, "the form was not ours").detail("Sec-Fetch-Site"));
+    }
+    let params = Params::of_either(visit.request)?;
+    if let Some(value) = cookie(visit.request.headers(), GATE_COOKIE)
+        && let Some(stored) = cx.store.get(&key(&value), cx.now).await?
+    {
+        let session: GateSession = crate::grant::stored(&stored)?;
+        let changes = vec![Change::Delete(stored.key, Expect::Any)];
+        cx.tokens.commit(Changes(changes), vec![ending(&session.id, cx)], cx.now).await?;
+    }
+    visit.set(set_cookie(GATE_COOKIE, String::new(), Some(0)));
+    let to = local(params.get("rd"));
+    Ok(visit.redirect(&to))
+}
+
+fn ending(id: &str, cx: &Cx) -> Ending {
+    Ending::of(format!("token/{id}"), cx.now.plus(cx.policy.people.session.absolute))
+}
+
+/// What ends `user`'s browser sessions with `client`.
+pub async fn endings(user: &str, client: &str, cx: &Cx) -> Result<(Vec<Change>, Vec<Ending>), OAuthError> {
+    let (mut changes, mut endings) = (Vec::new(), Vec::new());
+    for stored in cx.store.find(&format!("user/{user}"), cx.now).await? {
+        if stored.key.starts_with("gate/") {
+            let session: GateSession = crate::grant::stored(&stored)?;
+            if session.client == client {
+                changes.push(Change::Delete(stored.key, Expect::Any));
+                endings.push(ending(&session.id, cx));
+            }
+        }
+    }
+    Ok((changes, endings))
+}
+
+/// `GET /oauth2/auth`: 202 with who it is, or 401; for nginx's `auth_request` and Traefik's `forwardAuth`.
+pub async fn auth(visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
+    let cx = visit.cx;
+    let opened = match cookie(visit.request.headers(), GATE_COOKIE) {
+        Some(value) => open(&value, &authority(visit.request), cx).await?,
+        None => None,
+    };
+    let mut response = Response::new(Bytes::new());
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let Some(opened) = opened.filter(|o| cx.tokens.alive(o, cx.now).is_ok()) else {
+        *response.status_mut() = StatusCode::UNAUTHORIZED;
+        return Ok(response);
+    };
+    *response.status_mut() = StatusCode::ACCEPTED;
+    let email = cx.policy.users.get(&opened.subject).and_then(|u| u.profile.email.clone());
+    for (name, value) in [
+        ("x-auth-request-user", Some(opened.subject.to_string())),
+        ("x-auth-request-preferred-username", Some(opened.subject.to_string())),
+        ("x-auth-request-email", email),
+    ] {
+        if let Some(value) = value.and_then(|v| HeaderValue::from_str(&v).ok()) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    Ok(response)
+}
+
+/// The session of a gate cookie on `authority`, as if it were a token of its app.
+pub async fn open(value: &str, authority: &str, cx: &Cx) -> Result<Option<Arc<Opened>>, OAuthError> {
+    let Some(stored) = cx.store.get(&key(value), cx.now).await? else { return Ok(None) };
+    let session: GateSession = crate::grant::stored(&stored)?;
+    // A browser sends the cookie to its own host alone; anything else was carried over by hand.
+    if session.authority != authority {
+        return Ok(None);
+    }
+    let Some(client) = cx.policy.clients.get(session.client.as_str()) else { return Ok(None) };
+    // Seen now. Whoever ended it meanwhile wins.
+    let renewed = record(stored.key.clone(), &session, cx);
+    if renewed.expires.map(|t| t.0 / 60) > stored.expires.map(|t| t.0 / 60) {
+        match cx.store.commit(Changes(vec![Change::Put(renewed, Expect::Version(stored.version))]), cx.now).await {
+            Ok(()) | Err(StoreError::Conflict(_)) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    let claims = Claims {
+        iss: cx.policy.issuer.to_string(),
+        sub: session.subject,
+        client_id: session.client,
+        aud: client.audience.to_string(),
+        scope: ScopeSet::parse(&session.scopes).unwrap_or_default().to_string(),
+        jti: session.id,
+        grant_id: Some(format!("sid:{}", session.sid)),
+        generation: None,
+        auth_time: Some(session.auth_time),
+        iat: session.created,
+        exp: session.created.plus(cx.policy.people.session.absolute).min(cx.now.plus(cx.policy.people.session.idle)),
+    };
+    Ok(cx.tokens.opened(claims).map(Arc::new))
+}
+
+/// Whether a browser navigates, so that a page may be shown to it; a script gets 401 (Fetch Metadata).
+pub fn navigates(method: &Method, headers: &http::HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
+    *method == Method::GET
+        && match text("sec-fetch-mode") {
+            Some(mode) => mode == "navigate",
+            None => text("accept").is_some_and(|a| a.contains("text/html")),
+        }
+}

@@ -1,0 +1,70 @@
+//! ID tokens and logout tokens (OIDC Core §2, OIDC Back-Channel Logout §2.4).
+use super::Cx;
+use crate::{
+    model::{Authorization, Client, Session, SigningAlgorithm},
+    secret,
+};
+use aws_lc_rs::digest::{SHA256, SHA512, digest};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as B64};
+use serde_json::{Value, json};
+
+/// Seconds that an ID token may be taken for news.
+const LIFETIME: i64 = 600;
+/// `typ` of ID tokens: it opens nothing (RFC 8725 §3.11).
+pub const TYPE: &str = "JWT";
+
+/// What the ID token is bound to.
+#[derive(Default)]
+pub struct Asked<'a> {
+    /// The request's `nonce`.
+    pub nonce: Option<&'a str>,
+    /// For `at_hash`.
+    pub access_token: Option<&'a str>,
+    /// For `c_hash`.
+    pub code: Option<&'a str>,
+}
+
+/// Signs an ID token for `client` about the subject of `authorization`.
+pub fn sign(client: &Client, authorization: &Authorization, asked: &Asked<'_>, cx: &Cx) -> String {
+    let algorithm = client.interactive.id_token_algorithm;
+    let mut claims = json!({
+        "iss": cx.policy.issuer, "sub": authorization.subject, "aud": client.id,
+        "iat": cx.now, "exp": cx.now.plus(LIFETIME), "auth_time": authorization.auth_time,
+        "acr": authorization.level.acr(), "amr": authorization.level.amr(),
+    });
+    let mut put = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            claims[name] = value;
+        }
+    };
+    put("nonce", asked.nonce.map(Value::from));
+    put("at_hash", asked.access_token.map(|t| half_hash(t, algorithm).into()));
+    put("c_hash", asked.code.map(|c| half_hash(c, algorithm).into()));
+    put("sid", authorization.sid.clone().map(Value::from));
+    if let Some(user) = cx.policy.users.get(authorization.subject.as_str()) {
+        for name in &authorization.claims.id_token {
+            put(name, user.claim(name));
+        }
+    }
+    cx.tokens.sign_claims(TYPE, &claims, algorithm)
+}
+
+/// A logout token about `session`.
+pub fn sign_logout(client: &Client, session: &Session, cx: &Cx) -> String {
+    let claims = json!({
+        "iss": cx.policy.issuer, "sub": session.user, "aud": client.id, "iat": cx.now, "exp": cx.now.plus(120),
+        "jti": secret::random_id(), "sid": session.sid,
+        "events": { "http://schemas.openid.net/event/backchannel-logout": {} },
+    });
+    cx.tokens.sign_claims("logout+jwt", &claims, client.interactive.id_token_algorithm)
+}
+
+/// The left half of a digest (OIDC Core §3.1.3.6).
+fn half_hash(text: &str, algorithm: SigningAlgorithm) -> String {
+    let hash = match algorithm {
+        SigningAlgorithm::Es256 | SigningAlgorithm::Rs256 => digest(&SHA256, text.as_bytes()),
+        SigningAlgorithm::EdDsa => digest(&SHA512, text.as_bytes()),
+    };
+    let half = hash.as_ref().len() / 2;
+    B64.encode(&hash.as_ref()[..half])
+}

@@ -1,0 +1,232 @@
+//! Between an authorization request and its answer: login → second factor → account → consent, and on again.
+use super::{
+    Cx,
+    authorization_request::AuthorizationRequest,
+    authorize,
+    error::{Code, OAuthError},
+    respond,
+    web::Visit,
+};
+use crate::{
+    clock::Timestamp,
+    grant::{Consent, approval_key},
+    model::{Approval, Client, Level, ScopeSet, Session},
+    secret::Digest,
+};
+use bytes::Bytes;
+use http::Response;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Seconds that a person may take.
+const LIFETIME: i64 = 3600;
+const PURPOSE: &str = "interaction";
+
+/// What goes on when somebody has signed in. Sealed in the page's address: it survives restarts and the back button,
+/// nobody can edit it (S14), and nothing is stored for a stranger.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Interaction {
+    browser: Digest,
+    /// When it began.
+    pub begun: Timestamp,
+    /// Where it leads.
+    pub resume: Resume,
+    /// The account has been chosen.
+    pub chosen: bool,
+    /// A second factor that is being enrolled: the secret, in base64url.
+    pub enrolling: Option<String>,
+}
+
+/// Where an interaction leads.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Resume {
+    /// The answer to an app.
+    Authorize(Box<AuthorizationRequest>),
+    /// The device page.
+    Device(Option<String>),
+    /// The page of a person's own apps.
+    Account,
+}
+
+/// What has to happen next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Sign in.
+    Login,
+    /// Prove it with a second factor.
+    SecondFactor,
+    /// Say as whom.
+    SelectAccount,
+    /// Say yes or no.
+    Consent,
+    /// Nothing: go on.
+    Go,
+    /// This person may not use this app.
+    NotAllowed,
+}
+
+impl Interaction {
+    /// One that begins now, bound to the visit's browser.
+    pub fn begin(visit: &mut Visit<'_>, resume: Resume) -> Self {
+        let browser = Digest::of(visit.browser().as_bytes());
+        let begun = visit.cx.now;
+        Self { browser, begun, resume, chosen: false, enrolling: None }
+    }
+
+    /// Its form in the address of a page.
+    pub fn seal(&self, cx: &Cx) -> String {
+        cx.tokens.seal(PURPOSE, self)
+    }
+
+    /// The one that the address names, if it belongs to this browser and has not grown old.
+    pub fn of(visit: &mut Visit<'_>) -> Result<Self, OAuthError> {
+        let gone = |why: &str| OAuthError::new(Code::InvalidRequest, "the sign-in has expired").detail(why);
+        let query = visit.request.uri().query().unwrap_or_default();
+        let sealed = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "i").map(|(_, v)| v);
+        let cx = visit.cx;
+        let interaction: Option<Self> = sealed.and_then(|s| cx.tokens.unseal_value(PURPOSE, &s, cx.now));
+        let interaction = interaction.ok_or_else(|| gone("not one of ours"))?;
+        if interaction.browser != Digest::of(visit.browser().as_bytes()) {
+            return Err(gone("begun in another browser"));
+        }
+        if interaction.begun.plus(LIFETIME) <= cx.now {
+            return Err(gone("too old"));
+        }
+        Ok(interaction)
+    }
+
+    /// The address of one of its pages.
+    pub fn address(&self, path: &str, cx: &Cx) -> String {
+        format!("{path}?i={}", self.seal(cx))
+    }
+
+    /// The app that asks, if one does.
+    pub fn request(&self) -> Option<&AuthorizationRequest> {
+        match &self.resume {
+            Resume::Authorize(request) => Some(request),
+            Resume::Device(_) | Resume::Account => None,
+        }
+    }
+
+    /// Where the browser goes when a step is done.
+    pub fn next(&self, cx: &Cx) -> String {
+        match &self.resume {
+            Resume::Authorize(_) => self.address(super::paths::CONTINUE, cx),
+            Resume::Device(None) => super::paths::DEVICE.to_owned(),
+            Resume::Device(Some(code)) => format!("{}?user_code={code}", super::paths::DEVICE),
+            Resume::Account => super::paths::ACCOUNT.to_owned(),
+        }
+    }
+}
+
+/// What has to happen before `request`, begun at `begun`, may be answered.
+pub async fn step(
+    request: &AuthorizationRequest,
+    client: &Client,
+    session: Option<&Session>,
+    interaction: Option<&Interaction>,
+    cx: &Cx,
+) -> Result<Step, OAuthError> {
+    let begun = interaction.map_or(cx.now, |i| i.begun);
+    let Some(session) = session else { return Ok(Step::Login) };
+    let stale = request.max_age.is_some_and(|age| session.auth_time.plus(age) < cx.now && session.auth_time < begun);
+    // `begun` itself may be the second in which they signed in.
+    let again = request.login && (interaction.is_none() || session.auth_time < begun);
+    if stale || again {
+        return Ok(Step::Login);
+    }
+    if session.second_factor_due || client.interactive.level > session.level {
+        return Ok(Step::SecondFactor);
+    }
+    if request.select_account && !interaction.is_some_and(|i| i.chosen || session.auth_time >= i.begun) {
+        return Ok(Step::SelectAccount);
+    }
+    let user = cx.policy.users.get(session.user.as_str());
+    match &client.approval {
+        Approval::Admin(allowed) => {
+            let may = user.is_some_and(|u| !u.permissions.is_disjoint(allowed));
+            Ok(if !may {
+                Step::NotAllowed
+            } else if request.consent {
+                Step::Consent
+            } else {
+                Step::Go
+            })
+        }
+        Approval::SelfAuthorized if request.consent => Ok(Step::Consent),
+        Approval::SelfAuthorized => {
+            let given = consented(client, &session.user, cx).await?;
+            let enough = given.is_some_and(|scopes| scopes.contains_all(&authorize::asked(request)));
+            Ok(if enough { Step::Go } else { Step::Consent })
+        }
+    }
+}
+
+/// The scopes that a user has said yes to.
+pub async fn consented(client: &Client, user: &str, cx: &Cx) -> Result<Option<ScopeSet>, OAuthError> {
+    let Some(record) = cx.store.get(&approval_key(&client.id, user), cx.now).await? else { return Ok(None) };
+    let consent: Consent = crate::grant::stored(&record)?;
+    Ok(Some(match consent.scopes {
+        Some(scopes) => ScopeSet::parse(&scopes).unwrap_or_default(),
+        None => client.scopes.clone(),
+    }))
+}
+
+/// Answers the app, or shows what has to happen first.
+pub async fn advance(
+    mut visit: Visit<'_>,
+    request: AuthorizationRequest,
+    interaction: Option<Interaction>,
+) -> Result<Response<Bytes>, OAuthError> {
+    let cx = visit.cx;
+    let client = client(&request, cx)?;
+    let session = visit.session().cloned();
+    let step = step(&request, &client, session.as_ref(), interaction.as_ref(), cx).await?;
+    if request.silent {
+        let silent = |code, why| OAuthError::new(code, why);
+        match step {
+            Step::Go | Step::NotAllowed => {}
+            Step::Login => {
+                return Ok(respond::error(visit, &request, &silent(Code::LoginRequired, "nobody is signed in")));
+            }
+            Step::Consent => {
+                return Ok(respond::error(visit, &request, &silent(Code::ConsentRequired, "they have not said yes")));
+            }
+            Step::SecondFactor | Step::SelectAccount => {
+                return Ok(respond::error(visit, &request, &silent(Code::InteractionRequired, "a page must be shown")));
+            }
+        }
+    }
+    match (step, session) {
+        (Step::Go, Some(session)) => respond::success(visit, &request, &client, &session).await,
+        (Step::NotAllowed, _) => {
+            let why = "user is not admin approved to access this app";
+            Ok(respond::error(visit, &request, &OAuthError::new(Code::AccessDenied, why)))
+        }
+        (step, _) => {
+            let path = match step {
+                Step::Login | Step::Go | Step::NotAllowed => super::paths::LOGIN,
+                Step::SecondFactor => super::paths::SECOND_FACTOR,
+                Step::SelectAccount => super::paths::SELECT_ACCOUNT,
+                Step::Consent => super::paths::CONSENT,
+            };
+            let interaction = match interaction {
+                Some(known) => known,
+                None => Interaction::begin(&mut visit, Resume::Authorize(Box::new(request))),
+            };
+            let to = interaction.address(path, cx);
+            Ok(visit.redirect(&to))
+        }
+    }
+}
+
+/// The client of a request that was checked when it came; the policy may have changed since.
+pub fn client(request: &AuthorizationRequest, cx: &Cx) -> Result<Arc<Client>, OAuthError> {
+    let client = cx.policy.clients.get(request.client.as_str()).filter(|c| !c.blocked);
+    client.cloned().ok_or_else(|| OAuthError::new(Code::UnauthorizedClient, "this app is blocked by admin"))
+}
+
+/// Whether `level` is what a session has to have for `client`.
+pub fn suffices(session: &Session, level: Level) -> bool {
+    !session.second_factor_due && session.level >= level
+}

@@ -1,0 +1,128 @@
+//! The answer to an authorization request, in the query, in the fragment, or posted (RFC 6749 §4.1.2, RFC 9207).
+use super::{
+    Cx,
+    authorization_request::{AuthorizationRequest, ResponseMode, ResponseType},
+    authorize::Refusal,
+    error::OAuthError,
+    web::Visit,
+};
+use crate::{
+    grant::{
+        self, Held, Redeemed,
+        authorization_code::{self, AuthorizationCode},
+        implicit,
+    },
+    model::{Client, ScopeSet, Session},
+    pages::Page,
+    store::Changes,
+};
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use serde_json::json;
+
+/// What the session proves, as the code that stands for it.
+fn code_of(request: &AuthorizationRequest, session: &Session, cx: &Cx) -> AuthorizationCode {
+    AuthorizationCode {
+        client: request.client.clone(),
+        redirect_uri: request.redirect_uri.clone(),
+        redirect_uri_named: request.redirect_uri_named,
+        challenge: request.challenge.clone(),
+        subject: session.user.clone(),
+        scopes: request.scopes.clone(),
+        nonce: request.nonce.clone(),
+        sid: session.sid.clone(),
+        auth_time: session.auth_time,
+        level: session.level,
+        claims: request.claims.clone(),
+        authorization: grant::new_id(),
+        expires: cx.now.plus(authorization_code::LIFETIME),
+        redeemed: false,
+    }
+}
+
+/// The app gets what it asked for.
+pub async fn success(
+    visit: Visit<'_>,
+    request: &AuthorizationRequest,
+    client: &std::sync::Arc<Client>,
+    session: &Session,
+) -> Result<Response<Bytes>, OAuthError> {
+    let cx = visit.cx;
+    let code = code_of(request, session, cx);
+    let mut fields: Vec<(&'static str, String)> = Vec::new();
+    match request.response_type {
+        ResponseType::Code => {
+            let (text, change) = code.issue();
+            cx.store.commit(Changes(vec![change]), cx.now).await?;
+            fields.push(("code", text));
+        }
+        ResponseType::Token | ResponseType::IdTokenToken => {
+            let held = Held { rotate: false, ..Held::first(&code, client) };
+            let scopes = ScopeSet::parse(&request.scopes).unwrap_or_default();
+            let redeemed = Redeemed {
+                client: client.clone(),
+                subject: session.user.as_str().into(),
+                scopes,
+                changes: Vec::new(),
+                endings: Vec::new(),
+                held: Some(held),
+            };
+            let answer = super::token::issue(redeemed, None, cx).await?;
+            fields.extend(implicit::fields(&answer, request.response_type == ResponseType::IdTokenToken));
+        }
+    }
+    cx.audit.write(json!({"event": "authorize", "outcome": "approved", "client": request.client,
+        "subject": session.user, "scope": request.scopes, "sid": session.sid, "time": cx.now}));
+    Ok(answer(visit, request, fields))
+}
+
+/// The app is told why not.
+pub fn error(visit: Visit<'_>, request: &AuthorizationRequest, error: &OAuthError) -> Response<Bytes> {
+    let cx = visit.cx;
+    let code = error.code.name();
+    cx.audit.write(json!({"event": "authorize", "outcome": code, "client": request.client,
+        "subject": visit.session().map(|s| &s.user), "detail": error.detail, "time": cx.now}));
+    let fields = vec![("error", code.to_owned()), ("error_description", error.public.to_owned())];
+    answer(visit, request, fields)
+}
+
+/// A request that did not pass its checks.
+pub fn refuse(visit: Visit<'_>, refusal: Refusal) -> Response<Bytes> {
+    match refusal {
+        Refusal::Redirect(request, why) => error(visit, &request, &why),
+        Refusal::Page(why) => failed(visit, &why),
+    }
+}
+
+/// A page that says what happened and what to do, never more (S2).
+pub fn failed(visit: Visit<'_>, error: &OAuthError) -> Response<Bytes> {
+    let cx = visit.cx;
+    cx.audit.write(json!({"event": "page", "outcome": error.code.name(), "public": error.public,
+        "detail": error.detail, "time": cx.now}));
+    let status = match error.code.status() {
+        StatusCode::UNAUTHORIZED => StatusCode::BAD_REQUEST,
+        status => status,
+    };
+    visit.page(status, Page::refusal(error), &[])
+}
+
+fn answer(
+    visit: Visit<'_>,
+    request: &AuthorizationRequest,
+    mut fields: Vec<(&'static str, String)>,
+) -> Response<Bytes> {
+    fields.extend(request.state.clone().map(|state| ("state", state)));
+    fields.push(("iss", visit.cx.policy.issuer.to_string()));
+    let uri = &request.redirect_uri;
+    if request.response_mode == ResponseMode::FormPost {
+        let page = Page::form_post(uri, &fields);
+        return visit.page(StatusCode::OK, page, &[uri]);
+    }
+    let encoded = form_urlencoded::Serializer::new(String::new()).extend_pairs(&fields).finish();
+    let mark = match request.response_mode {
+        ResponseMode::Fragment => '#',
+        ResponseMode::Query | ResponseMode::FormPost if uri.contains('?') => '&',
+        ResponseMode::Query | ResponseMode::FormPost => '?',
+    };
+    visit.redirect(&format!("{uri}{mark}{encoded}"))
+}

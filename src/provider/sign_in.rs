@@ -1,0 +1,249 @@
+//! The pages between a request and its answer: login, second factor, choice of account, consent.
+use super::{
+    Cx, authorize,
+    error::{Code, OAuthError},
+    interaction::{self, Interaction, Resume},
+    paths, respond,
+    web::{SESSION_COOKIE, Visit, set_cookie},
+};
+use crate::{
+    grant::Consent,
+    login::{
+        password::{self, Refused},
+        session, totp,
+    },
+    pages::{self, Page},
+    store::Changes,
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as B64};
+use bytes::Bytes;
+use http::{Method, Response, StatusCode};
+use serde_json::json;
+
+/// Where forms of `interaction` may lead in the end.
+fn targets(interaction: &Interaction) -> Vec<&str> {
+    interaction.request().map(|r| r.redirect_uri.as_str()).into_iter().collect()
+}
+
+fn app_name(interaction: &Interaction, cx: &Cx) -> Option<String> {
+    let client = interaction.request().and_then(|r| cx.policy.clients.get(r.client.as_str()));
+    client.map(|c| c.name.clone())
+}
+
+/// `/oauth2/continue`: on to whatever comes next.
+pub async fn go_on(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
+    let interaction = Interaction::of(&mut visit)?;
+    match interaction.request().cloned() {
+        Some(request) => interaction::advance(visit, request, Some(interaction)).await,
+        None => {
+            let to = interaction.next(visit.cx);
+            Ok(visit.redirect(&to))
+        }
+    }
+}
+
+/// `/oauth2/login`.
+pub async fn login(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
+    let interaction = Interaction::of(&mut visit)?;
+    if visit.request.method() == Method::GET {
+        let hint = interaction.request().and_then(|r| r.login_hint.clone());
+        return Ok(login_page(visit, &interaction, hint.as_deref(), None));
+    }
+    let cx = visit.cx;
+    let form = visit.form()?;
+    let (username, password) = (form.get("username").unwrap_or_default(), form.get("password").unwrap_or_default());
+    let verified = password::verify(&cx.login, &cx.policy, username, password, cx.address, cx.now).await;
+    let outcome = match &verified {
+        Ok(_) => "signed_in",
+        Err(Refused::Wrong) => "login_wrong",
+        Err(Refused::Throttled) => "login_throttled",
+        Err(Refused::Busy) => "login_busy",
+    };
+    cx.audit.write(json!({"event": "login", "outcome": outcome, "username": username, "address": cx.address,
+        "time": cx.now}));
+    cx.metrics.logins.with_label_values(&[outcome]).inc();
+    let user = match verified {
+        Ok(user) => user,
+        Err(_) => return Ok(login_page(visit, &interaction, Some(username), Some(outcome))),
+    };
+    let due = totp::is_enrolled(&*cx.store, &user, cx.now).await?;
+    let (cookie, _, begun) = session::begin(&user, due, cx.policy.people.session, cx.now);
+    // The session that this browser had, if any, ends: nobody goes on under an identifier from before (S55).
+    let (mut changes, mut endings) = (vec![begun], Vec::new());
+    if let Some((old, session)) = &visit.session {
+        if session.user != *user {
+            let (more, ended) = super::logout::end_session(old, session, cx).await?;
+            changes.extend(more);
+            endings.extend(ended);
+        } else {
+            changes.push(crate::store::Change::Delete(session::key(old), crate::store::Expect::Any));
+        }
+    }
+    cx.tokens.commit(Changes(changes), endings, cx.now).await?;
+    visit.set(set_cookie(SESSION_COOKIE, cookie, None));
+    // A new secret for the forms, too.
+    let to = if due && interaction.request().is_none() {
+        interaction.address(paths::SECOND_FACTOR, cx)
+    } else {
+        interaction.next(cx)
+    };
+    Ok(visit.redirect(&to))
+}
+
+fn login_page(
+    visit: Visit<'_>,
+    interaction: &Interaction,
+    hint: Option<&str>,
+    problem: Option<&'static str>,
+) -> Response<Bytes> {
+    let cx = visit.cx;
+    let status = match problem {
+        None => StatusCode::OK,
+        Some("login_wrong") => StatusCode::UNAUTHORIZED,
+        Some("login_throttled") => StatusCode::TOO_MANY_REQUESTS,
+        Some(_) => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let told = json!({
+        "action": interaction.address(paths::LOGIN, cx), "hint": hint, "problem": problem,
+        "app": app_name(interaction, cx), "ways": [],
+    });
+    visit.page(status, Page::new("login", told), &targets(interaction))
+}
+
+/// `/oauth2/second_factor`: the code, or for who has none yet the way to get one.
+pub async fn second_factor(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
+    let mut interaction = Interaction::of(&mut visit)?;
+    let cx = visit.cx;
+    let Some((cookie, session)) = visit.session.clone() else {
+        let to = interaction.address(paths::LOGIN, cx);
+        return Ok(visit.redirect(&to));
+    };
+    let enrolled = totp::is_enrolled(&*cx.store, &session.user, cx.now).await?;
+    if visit.request.method() == Method::GET {
+        if !enrolled && interaction.enrolling.is_none() {
+            interaction.enrolling = Some(B64.encode(totp::new_secret()));
+        }
+        return Ok(factor_page(visit, &interaction, &session.user, enrolled, None));
+    }
+    let form = visit.form()?;
+    let code = form.get("code").unwrap_or_default();
+    let limits = cx.policy.people.limits;
+    let account = format!("factor/{}", session.user);
+    if !cx.login.throttle.take(&account, limits.account, limits.window, cx.now) {
+        return Ok(factor_page(visit, &interaction, &session.user, enrolled, Some("login_throttled")));
+    }
+    let secret = interaction.enrolling.as_ref().and_then(|s| B64.decode(s).ok()).filter(|_| !enrolled);
+    let used = match &secret {
+        Some(secret) => totp::step_of(secret, code, cx.now).map(|s| totp::enrol(&cx.login, &session.user, secret, s)),
+        None => totp::check(&cx.login, &*cx.store, &session.user, code, cx.now).await?,
+    };
+    let event = |outcome| {
+        cx.audit.write(json!({"event": "second_factor", "outcome": outcome, "subject": session.user,
+            "enrolled": secret.is_some(), "time": cx.now}));
+    };
+    let Some(used) = used else {
+        event("second_factor_wrong");
+        return Ok(factor_page(visit, &interaction, &session.user, enrolled, Some("second_factor_wrong")));
+    };
+    cx.login.throttle.give_back(&account);
+    let (raised, mut changes) = session::raise(&cookie, &session, cx.policy.people.session, cx.now);
+    changes.push(used);
+    cx.store.commit(Changes(changes), cx.now).await?;
+    event("passed");
+    visit.set(set_cookie(SESSION_COOKIE, raised, None));
+    interaction.enrolling = None;
+    let to = interaction.next(cx);
+    Ok(visit.redirect(&to))
+}
+
+fn factor_page(
+    visit: Visit<'_>,
+    interaction: &Interaction,
+    user: &str,
+    enrolled: bool,
+    problem: Option<&'static str>,
+) -> Response<Bytes> {
+    let cx = visit.cx;
+    let status = match problem {
+        None => StatusCode::OK,
+        Some("login_throttled") => StatusCode::TOO_MANY_REQUESTS,
+        Some(_) => StatusCode::UNAUTHORIZED,
+    };
+    let action = interaction.address(paths::SECOND_FACTOR, cx);
+    let enrolling = interaction.enrolling.as_ref().and_then(|s| B64.decode(s).ok()).filter(|_| !enrolled);
+    let page = match enrolling {
+        Some(secret) => {
+            let (text, uri) = totp::shown(&secret, &cx.policy.people.brand.name, user);
+            Page::new("enrol", json!({"action": action, "problem": problem, "secret": text, "qr": pages::qr(&uri)}))
+        }
+        None => Page::new("second_factor", json!({"action": action, "problem": problem})),
+    };
+    visit.page(status, page, &targets(interaction))
+}
+
+/// `/oauth2/select_account`.
+pub async fn select_account(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
+    let mut interaction = Interaction::of(&mut visit)?;
+    let cx = visit.cx;
+    let Some(session) = visit.session().cloned() else {
+        let to = interaction.address(paths::LOGIN, cx);
+        return Ok(visit.redirect(&to));
+    };
+    if visit.request.method() == Method::GET {
+        let action = interaction.address(paths::SELECT_ACCOUNT, cx);
+        let told = json!({"action": action, "app": app_name(&interaction, cx), "user": name_of(&session.user, cx)});
+        return Ok(visit.page(StatusCode::OK, Page::new("select_account", told), &targets(&interaction)));
+    }
+    let form = visit.form()?;
+    let to = if form.get("choice") == Some("same") {
+        interaction.chosen = true;
+        interaction.next(cx)
+    } else {
+        interaction.address(paths::LOGIN, cx)
+    };
+    Ok(visit.redirect(&to))
+}
+
+/// `/oauth2/consent`: the app's name, and what it asks for in plain words (S12).
+pub async fn consent(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
+    let interaction = Interaction::of(&mut visit)?;
+    let cx = visit.cx;
+    let Resume::Authorize(request) = interaction.resume.clone() else {
+        return Err(OAuthError::new(Code::InvalidRequest, "the sign-in has expired"));
+    };
+    let client = interaction::client(&request, cx)?;
+    let session = visit.session().cloned();
+    // Whatever else is due comes first, also when the page is opened by its address.
+    let step = interaction::step(&request, &client, session.as_ref(), Some(&interaction), cx).await?;
+    let (interaction::Step::Consent, Some(session)) = (step, session) else {
+        let to = interaction.next(cx);
+        return Ok(visit.redirect(&to));
+    };
+    let asked = authorize::asked(&request);
+    if visit.request.method() == Method::GET {
+        let host = request.redirect_uri.split("://").nth(1).and_then(|r| r.split(['/', '?']).next());
+        let told = json!({
+            "action": interaction.address(paths::CONSENT, cx), "app": client.name, "user": name_of(&session.user, cx),
+            "host": host.unwrap_or(&client.name),
+            "scopes": pages::scopes_in_words(asked.iter(), visit.language(), &cx.policy),
+        });
+        return Ok(visit.page(StatusCode::OK, Page::new("consent", told), &targets(&interaction)));
+    }
+    if visit.form()?.get("decision") != Some("allow") {
+        let denied = OAuthError::new(Code::AccessDenied, "end-user denied authorization");
+        return Ok(respond::error(visit, &request, &denied));
+    }
+    let before = interaction::consented(&client, &session.user, cx).await?.unwrap_or_default();
+    let all: Vec<&str> = before.iter().chain(asked.iter()).collect();
+    let scopes = crate::model::ScopeSet::of(&all).to_string();
+    let consent = Consent { scopes: Some(scopes), given: cx.now };
+    cx.store.commit(Changes(vec![consent.record(&client.id, &session.user)]), cx.now).await?;
+    cx.audit.write(json!({"event": "consent", "outcome": "given", "client": client.id, "subject": session.user,
+        "scope": asked.to_string(), "time": cx.now}));
+    respond::success(visit, &request, &client, &session).await
+}
+
+/// The name that a page greets `user` with.
+pub fn name_of(user: &str, cx: &Cx) -> String {
+    cx.policy.users.get(user).map_or_else(|| user.to_owned(), |u| u.display_name().to_owned())
+}

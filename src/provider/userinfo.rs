@@ -1,0 +1,57 @@
+//! Userinfo (OIDC Core §5.3): what the scopes of a token let its app know of the subject.
+use super::{
+    Cx,
+    error::{Code, OAuthError},
+    params::Params,
+};
+use crate::{
+    grant,
+    model::{Authorization, user::SCOPE_CLAIMS},
+    token::OpenError,
+};
+use bytes::Bytes;
+use http::{Method, Request, header};
+use serde_json::{Value, json};
+
+/// The claims; the token comes in the header, or in the form of a POST (RFC 6750 §2.1, §2.2).
+pub async fn answer(request: &Request<Bytes>, cx: &Cx) -> Result<Value, OAuthError> {
+    let refused = |code, why: &'static str| OAuthError::new(code, why);
+    let invalid = || refused(Code::InvalidToken, "the token is invalid or has ended");
+    let header = request.headers().get(header::AUTHORIZATION);
+    let form = (request.method() == Method::POST && !request.body().is_empty()).then(|| Params::read(request));
+    let form = form.transpose()?;
+    let posted = form.as_ref().and_then(|f| f.get("access_token"));
+    let token = match (header, posted) {
+        (Some(_), Some(_)) => return Err(refused(Code::InvalidRequest, "more than one token")),
+        (None, Some(token)) => token,
+        (Some(value), None) => {
+            let (scheme, token) = value.to_str().ok().and_then(|v| v.split_once(' ')).ok_or_else(invalid)?;
+            if !scheme.eq_ignore_ascii_case("bearer") {
+                return Err(invalid());
+            }
+            token.trim()
+        }
+        (None, None) => return Err(invalid()),
+    };
+    let opened = cx.tokens.open(token, cx.now).map_err(|e| match e {
+        OpenError::Unavailable => refused(Code::TemporarilyUnavailable, "the service cannot decide now; try again"),
+        OpenError::Invalid | OpenError::Expired | OpenError::Revoked => invalid(),
+    })?;
+    let client = cx.policy.clients.get(&opened.client).filter(|c| !c.blocked).ok_or_else(invalid)?;
+    let user = cx.policy.users.get(&opened.subject).filter(|u| u.active).ok_or_else(invalid)?;
+    let holds = |scope: &str| opened.scopes.contains(scope) && client.scopes.contains(scope);
+    if !holds("openid") {
+        return Err(refused(Code::InsufficientScope, "the token does not carry the scope openid"));
+    }
+    let mut claims = json!({ "sub": user.username });
+    let of_scopes = SCOPE_CLAIMS.iter().filter(|(scope, _)| holds(scope)).flat_map(|(_, names)| names.iter());
+    let record = cx.store.get(&Authorization::key(&opened.authorization), cx.now).await?;
+    let authorization = record.map(|r| grant::stored::<Authorization>(&r)).transpose()?;
+    let by_name = authorization.as_ref().map(|a| a.claims.userinfo.as_slice()).unwrap_or_default();
+    for name in of_scopes.copied().chain(by_name.iter().map(String::as_str)) {
+        if let Some(value) = user.claim(name) {
+            claims[name] = value;
+        }
+    }
+    Ok(claims)
+}

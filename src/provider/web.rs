@@ -1,0 +1,168 @@
+//! A browser's request: its cookies, its session, and answers that a browser may be given.
+use super::{
+    Cx,
+    error::{Code, OAuthError},
+    params::Params,
+};
+use crate::{
+    login::session,
+    model::Session,
+    pages::{self, Page},
+    secret::{self, Digest},
+};
+use bytes::Bytes;
+use cookie::{Cookie, SameSite};
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use subtle::ConstantTimeEq;
+
+/// The sign-on session; its value is known to the browser alone.
+pub const SESSION_COOKIE: &str = "__Host-portcullis";
+/// Tells one browser from another before anybody has signed in; forms are bound to it.
+pub const BROWSER_COOKIE: &str = "__Host-portcullis-browser";
+/// The session with a web app behind the gate, on that app's host.
+pub const GATE_COOKIE: &str = "__Host-portcullis-gate";
+/// Binds the way to sign-in and back to one browser, on that app's host.
+pub const START_COOKIE: &str = "__Host-portcullis-start";
+
+/// One cookie of a request; `None` also where it is told twice.
+pub fn cookie(headers: &http::HeaderMap, name: &str) -> Option<String> {
+    let all = headers.get_all(header::COOKIE).iter().filter_map(|v| v.to_str().ok());
+    let mut own = all.flat_map(|line| Cookie::split_parse(line.to_owned()).flatten()).filter(|c| c.name() == name);
+    let first = own.next()?.value().to_owned();
+    own.next().is_none().then_some(first)
+}
+
+/// `Set-Cookie` for one of ours (S56).
+pub fn set_cookie(name: &'static str, value: String, max_age: Option<i64>) -> HeaderValue {
+    let mut cookie = Cookie::build((name, value))
+        .path("/")
+        .secure(true)
+        .http_only(true)
+        .same_site(SameSite::Lax)
+        .build()
+        .to_string();
+    if let Some(seconds) = max_age {
+        cookie = format!("{cookie}; Max-Age={seconds}");
+    }
+    HeaderValue::from_str(&cookie).expect("our cookies are base64url")
+}
+
+/// A browser's visit to one of our pages.
+pub struct Visit<'a> {
+    /// What the request sees.
+    pub cx: &'a Cx,
+    /// The request.
+    pub request: &'a Request<Bytes>,
+    /// The session of the cookie, if it is live, and the cookie.
+    pub session: Option<(String, Session)>,
+    browser: Option<String>,
+    set: Vec<HeaderValue>,
+}
+
+impl<'a> Visit<'a> {
+    /// Reads cookies and session; a session whose user is gone is none.
+    pub async fn of(request: &'a Request<Bytes>, cx: &'a Cx) -> Result<Self, OAuthError> {
+        let mut session = None;
+        if let Some(value) = cookie(request.headers(), SESSION_COOKIE) {
+            let found = session::find(&*cx.store, &value, cx.policy.people.session, cx.now).await?;
+            let live = found.filter(|s| cx.policy.users.get(s.user.as_str()).is_some_and(|u| u.active));
+            session = live.map(|s| (value, s));
+        }
+        let browser = cookie(request.headers(), BROWSER_COOKIE).filter(|b| b.len() == 43);
+        Ok(Self { cx, request, session, browser, set: Vec::new() })
+    }
+
+    /// A visit whose session is of no matter: the page for an error is shown even when the store does not answer.
+    pub fn without_session(request: &'a Request<Bytes>, cx: &'a Cx) -> Self {
+        let browser = cookie(request.headers(), BROWSER_COOKIE).filter(|b| b.len() == 43);
+        Self { cx, request, session: None, browser, set: Vec::new() }
+    }
+
+    /// The session.
+    pub fn session(&self) -> Option<&Session> {
+        self.session.as_ref().map(|(_, s)| s)
+    }
+
+    /// The browser's own secret; it gets one where it has none.
+    pub fn browser(&mut self) -> String {
+        if let Some(known) = &self.browser {
+            return known.clone();
+        }
+        let new = secret::random_token();
+        self.set.push(set_cookie(BROWSER_COOKIE, new.clone(), None));
+        self.browser = Some(new.clone());
+        new
+    }
+
+    /// What forms carry (S58): a digest of the browser's secret, which no other site can know.
+    pub fn csrf(&mut self) -> String {
+        Digest::text(&format!("csrf:{}", self.browser()))
+    }
+
+    /// The form, if it comes from a page of ours in this very browser.
+    pub fn form(&self) -> Result<Params, OAuthError> {
+        let foreign = |why: &str| OAuthError::new(Code::AccessDenied, "the form was not ours").detail(why);
+        let headers = self.request.headers();
+        let text = |name: &str| headers.get(name).map(|v| v.to_str().unwrap_or_default());
+        if text("sec-fetch-site").is_some_and(|site| site != "same-origin") {
+            return Err(foreign("Sec-Fetch-Site"));
+        }
+        if text("origin").is_some_and(|origin| origin != &*self.cx.policy.issuer) {
+            return Err(foreign("Origin"));
+        }
+        let form = Params::of_form(self.request)?;
+        let browser = self.browser.as_ref().ok_or_else(|| foreign("no cookie"))?;
+        let expected = Digest::text(&format!("csrf:{browser}"));
+        let same = form.get("csrf").is_some_and(|c| bool::from(c.as_bytes().ct_eq(expected.as_bytes())));
+        if same { Ok(form) } else { Err(foreign("csrf")) }
+    }
+
+    /// A cookie to be set with the answer.
+    pub fn set(&mut self, cookie: HeaderValue) {
+        self.set.push(cookie);
+    }
+
+    /// The language of the pages: the first one asked for that there is.
+    pub fn language(&self) -> &'static str {
+        let asked = self.request.headers().get(header::ACCEPT_LANGUAGE).and_then(|v| v.to_str().ok());
+        pages::language(asked.unwrap_or_default())
+    }
+
+    /// 303, so that a form is never posted on (S10).
+    pub fn redirect(self, to: &str) -> Response<Bytes> {
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = StatusCode::SEE_OTHER;
+        match HeaderValue::from_str(to) {
+            Ok(to) => response.headers_mut().insert(header::LOCATION, to),
+            Err(_) => return self.page(StatusCode::BAD_REQUEST, Page::error("bad_request"), &[]),
+        };
+        self.finish(response)
+    }
+
+    /// A page; forms on it may lead to `targets` besides ourselves.
+    pub fn page(mut self, status: StatusCode, page: Page, targets: &[&str]) -> Response<Bytes> {
+        let csrf = self.csrf();
+        let html = pages::render(&page, self.language(), &csrf, &self.cx.policy);
+        let mut response = Response::new(Bytes::from(html));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+        let policy = pages::content_security_policy(&page, targets);
+        if let Ok(policy) = HeaderValue::from_str(&policy) {
+            headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+        }
+        self.finish(response)
+    }
+
+    fn finish(self, mut response: Response<Bytes>) -> Response<Bytes> {
+        let headers = response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+        for cookie in self.set {
+            headers.append(header::SET_COOKIE, cookie);
+        }
+        response
+    }
+}
