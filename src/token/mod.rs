@@ -2,6 +2,7 @@
 pub mod assertion;
 mod claims;
 pub mod keys;
+mod mint;
 pub mod revocation;
 mod shared;
 pub mod signer;
@@ -11,18 +12,17 @@ pub mod vault;
 use crate::{
     clock::Timestamp,
     metrics::Metrics,
-    model::{ScopeSet, SigningAlgorithm, TokenFormat},
+    model::ScopeSet,
     secret,
     store::{Changes, Store, StoreError},
 };
 use arc_swap::ArcSwap;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as B64};
 pub use claims::Claims;
-use jsonwebtoken::{Algorithm, Header, Validation};
+use jsonwebtoken::{Algorithm, Validation};
 use keys::Keys;
 use prometheus::IntCounter;
 use revocation::{Ending, Lifelines, Revocations};
-use serde::Serialize;
 use shared::Shared;
 use siphasher::sip128::SipHasher24;
 use std::{
@@ -36,7 +36,6 @@ use usage::{Usage, Used};
 
 /// Longest token that is looked at, bytes.
 pub const MAX_TOKEN_LENGTH: usize = 8 * 1024;
-const UPSTREAM_LIFETIME: i64 = 60;
 const FEED_BATCH: usize = 1000;
 
 /// An access token whose seal or signature holds.
@@ -186,38 +185,6 @@ impl Tokens {
         set("entries", self.good.entry_count());
     }
 
-    /// Mints an access token; nothing is written anywhere.
-    pub fn mint(&self, claims: &Claims, format: TokenFormat, algorithm: SigningAlgorithm) -> String {
-        match format {
-            TokenFormat::Opaque => {
-                let keys = self.keys.load();
-                let key = keys.current();
-                let plain = serde_json::to_vec(claims).expect("claims are strings and numbers");
-                format!("pc_{}_{}", key.kid, B64.encode(key.seal(&plain)))
-            }
-            TokenFormat::Jwt => self.sign("at+jwt", claims, algorithm),
-        }
-    }
-
-    /// A JWT of ours for one upstream, good for a minute (the phantom-token pattern).
-    pub fn mint_for_upstream(&self, opened: &Opened, issuer: &str, audience: &str, now: Timestamp) -> String {
-        let claims = Claims {
-            iss: issuer.to_owned(),
-            sub: opened.subject.to_string(),
-            client_id: opened.client.to_string(),
-            aud: audience.to_owned(),
-            scope: opened.scopes.to_string(),
-            jti: secret::random_id(),
-            grant_id: None,
-            generation: None,
-            auth_time: opened.auth_time,
-            iat: now,
-            exp: now.plus(UPSTREAM_LIFETIME).min(opened.expires),
-        };
-        // Its own type, so that it never opens the gate itself (RFC 8725 §3.11).
-        self.sign("upstream+jwt", &claims, SigningAlgorithm::Es256)
-    }
-
     /// Opens a token: a cache hit, or its seal or signature checked once for all who wait.
     pub fn open(&self, token: &str, now: Timestamp) -> Result<Arc<Opened>, OpenError> {
         if !self.ready() {
@@ -300,51 +267,6 @@ impl Tokens {
     /// Writes down which authorizations have been used; to be called now and then.
     pub async fn write_down_uses(&self, now: Timestamp) -> Result<(), StoreError> {
         self.usage.write_down(&*self.store, now).await
-    }
-
-    /// Seals `value` for our own eyes; it opens for the same purpose as long as its key is kept.
-    pub fn seal<T: Serialize>(&self, purpose: &str, value: &T) -> String {
-        let keys = self.keys.load();
-        let key = keys.current();
-        let plain = serde_json::to_vec(value).expect("what is sealed is plain data");
-        format!("{}_{}", key.kid, B64.encode(key.seal_for(purpose, &plain)))
-    }
-
-    /// Opens what [`Self::seal`] made.
-    pub fn unseal_value<T: serde::de::DeserializeOwned>(
-        &self,
-        purpose: &str,
-        sealed: &str,
-        now: Timestamp,
-    ) -> Option<T> {
-        let (kid, body) = (sealed.get(..8)?, sealed.get(8..)?.strip_prefix('_')?);
-        let mut body = B64.decode(body).ok()?;
-        let keys = self.keys.load();
-        serde_json::from_slice(keys.find(kid, now)?.unseal_for(purpose, &mut body)?).ok()
-    }
-
-    /// An ID or logout token: `claims` signed under its own `typ` (RFC 8725 §3.11).
-    pub fn sign_claims(&self, typ: &str, claims: &serde_json::Value, algorithm: SigningAlgorithm) -> String {
-        self.sign(typ, claims, algorithm)
-    }
-
-    /// The claims of a JWT of ours with this `typ`, whatever its times say.
-    pub fn verify_claims(&self, typ: &str, token: &str, now: Timestamp) -> Option<serde_json::Value> {
-        self.verify(typ, token, now)
-    }
-
-    /// The public keys (RFC 7517).
-    pub fn jwks(&self) -> serde_json::Value {
-        self.keys.load().jwks()
-    }
-
-    fn sign<T: Serialize>(&self, typ: &str, claims: &T, algorithm: SigningAlgorithm) -> String {
-        let keys = self.keys.load();
-        let signer = keys.current().signer(algorithm);
-        let mut header = Header::new(signer.algorithm);
-        header.typ = Some(typ.to_owned());
-        header.kid = Some(signer.kid.clone());
-        jsonwebtoken::encode(&header, claims, &signer.encoding).expect("a key that was opened signs")
     }
 
     fn open_cold(&self, token: &str, now: Timestamp) -> Option<Opened> {

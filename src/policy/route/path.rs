@@ -1,0 +1,69 @@
+//! How a route's path is written and matched.
+
+/// How a route's path is matched, most specific first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathRule {
+    /// Exactly this path.
+    Exact(String),
+    /// Segments, `None` standing for any one (`/orders/{id}`).
+    Pattern(Vec<Option<String>>),
+    /// This path and everything beneath it, at a segment's border.
+    Prefix(String),
+}
+
+impl PathRule {
+    /// Reads `/a` (exact), `/a/{id}` (pattern) or `/a/*` (prefix).
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        if !text.starts_with('/') {
+            return Err("a path begins with /");
+        }
+        if let Some(prefix) = text.strip_suffix("/*") {
+            return if prefix.contains(['*', '{']) {
+                Err("a prefix takes no pattern")
+            } else {
+                Ok(Self::Prefix(prefix.to_owned()))
+            };
+        }
+        if text.contains('*') {
+            return Err("* stands only at the end, as /*");
+        }
+        if !text.contains(['{', '}']) {
+            return Ok(Self::Exact(text.to_owned()));
+        }
+        let segment = |s: &str| match (s.strip_prefix('{').and_then(|s| s.strip_suffix('}')), s.contains(['{', '}'])) {
+            (Some(name), _) if !name.is_empty() => Ok(None),
+            (None, false) => Ok(Some(s.to_owned())),
+            _ => Err("{name} must be a whole segment"),
+        };
+        text[1..].split('/').map(segment).collect::<Result<_, _>>().map(Self::Pattern)
+    }
+
+    /// Whether the canonical `path` is covered.
+    pub fn matches(&self, path: &str) -> bool {
+        match self {
+            Self::Exact(exact) => exact == path,
+            Self::Prefix(prefix) => {
+                path.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            }
+            Self::Pattern(segments) => {
+                let mut given = path[1..].split('/');
+                segments.iter().all(|s| given.next().is_some_and(|g| s.as_deref().map_or(!g.is_empty(), |s| s == g)))
+                    && given.next().is_none()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_match_at_segment_borders() {
+        let rule = |text| PathRule::parse(text).expect("a rule");
+        assert!(rule("/a/*").matches("/a") && rule("/a/*").matches("/a/b") && !rule("/a/*").matches("/ab"));
+        assert!(rule("/a/{id}/c").matches("/a/7/c") && !rule("/a/{id}/c").matches("/a//c"));
+        assert!(!rule("/a/{id}").matches("/a/7/8"));
+        assert!(PathRule::parse("/a*").is_err() && PathRule::parse("/a/x{y}").is_err());
+    }
+}

@@ -1,0 +1,182 @@
+//! All routes: the most specific one for a request.
+use super::{PathRule, Route};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+/// What the table says of a request.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// The most specific route.
+    Route(Arc<Route>),
+    /// A path is known, but not with this method; with these, comma-separated.
+    MethodNotAllowed(String),
+    /// No route: 404.
+    NotFound,
+}
+
+/// Routes in order of specificity, found by what their paths begin with rather than one after the other.
+#[derive(Debug, Default)]
+pub struct Table {
+    routes: Vec<Arc<Route>>,
+    exact: HashMap<String, Vec<usize>>,
+    prefix: HashMap<String, Vec<usize>>,
+    /// By number of segments.
+    pattern: HashMap<usize, Vec<usize>>,
+}
+
+impl Table {
+    /// Orders `routes`: a named host before any, exact before pattern before prefix, longer before shorter.
+    pub fn build(mut routes: Vec<Arc<Route>>) -> Self {
+        routes.sort_by_key(|r| std::cmp::Reverse(rank(r)));
+        let mut table = Self::default();
+        for (at, route) in routes.iter().enumerate() {
+            match &route.path {
+                PathRule::Exact(path) => table.exact.entry(path.clone()).or_default().push(at),
+                PathRule::Prefix(path) => table.prefix.entry(path.clone()).or_default().push(at),
+                PathRule::Pattern(segments) => table.pattern.entry(segments.len()).or_default().push(at),
+            }
+        }
+        table.routes = routes;
+        table
+    }
+
+    /// The most specific route for a canonical path.
+    pub fn find(&self, host: &str, path: &str, method: &str) -> Found {
+        let mut best: Option<usize> = None;
+        let mut known = BTreeSet::new();
+        let mut consider = |at: &usize| {
+            let route = &self.routes[*at];
+            if route.host.as_deref().is_some_and(|h| h != host) || !route.path.matches(path) {
+                return;
+            }
+            if route.methods.is_empty() || route.methods.contains(method) {
+                best = Some(best.map_or(*at, |b| b.min(*at)));
+            } else {
+                known.extend(route.methods.iter().map(String::as_str));
+            }
+        };
+        self.exact.get(path).into_iter().flatten().for_each(&mut consider);
+        if !self.pattern.is_empty() {
+            let segments = path.bytes().filter(|b| *b == b'/').count();
+            self.pattern.get(&segments).into_iter().flatten().for_each(&mut consider);
+        }
+        if !self.prefix.is_empty() {
+            let mut ancestor = Some(path);
+            while let Some(prefix) = ancestor {
+                self.prefix.get(prefix).into_iter().flatten().for_each(&mut consider);
+                ancestor = prefix.rfind('/').map(|end| &prefix[..end]);
+            }
+        }
+        match best {
+            Some(at) => Found::Route(self.routes[at].clone()),
+            None if known.is_empty() => Found::NotFound,
+            None => Found::MethodNotAllowed(known.into_iter().collect::<Vec<_>>().join(", ")),
+        }
+    }
+
+    /// The routes, most specific first.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.routes.iter()
+    }
+
+    /// Names of routes that can never match: an earlier one takes all they could.
+    pub fn unreachable(&self) -> Vec<String> {
+        let covers = |a: &Route, b: &Route| {
+            a.host == b.host
+                && a.path == b.path
+                && (a.methods.is_empty() || (!b.methods.is_empty() && a.methods.is_superset(&b.methods)))
+        };
+        let shadowed = |i: usize, r: &Arc<Route>| self.routes[..i].iter().any(|earlier| covers(earlier, r));
+        self.routes.iter().enumerate().filter(|(i, r)| shadowed(*i, r)).map(|(_, r)| r.name.to_string()).collect()
+    }
+}
+
+fn rank(route: &Route) -> (bool, u8, usize, bool) {
+    let (kind, length) = match &route.path {
+        PathRule::Exact(p) => (2, p.len()),
+        PathRule::Pattern(s) => (1, s.iter().flatten().map(|s| s.len() + 100).sum()),
+        PathRule::Prefix(p) => (0, p.len()),
+    };
+    (route.host.is_some(), kind, length, !route.methods.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Auth, ErrorStyle, IdentityHeaders, Requirement, TokenRelay, Upstream};
+    use super::*;
+    use std::time::Duration;
+
+    fn route(path: &str, host: Option<&str>, methods: &[&str]) -> Arc<Route> {
+        let second = Duration::from_secs(1);
+        Arc::new(Route {
+            name: format!("{}{path}{}", host.unwrap_or(""), methods.join(",")).into(),
+            host: host.map(str::to_owned),
+            path: PathRule::parse(path).unwrap(),
+            methods: methods.iter().map(|&m| m.to_owned()).collect(),
+            requirement: Requirement::default(),
+            per_method: Vec::new(),
+            resource: "https://a".into(),
+            auth: Auth::Token,
+            upstream: Upstream {
+                addresses: Vec::new(),
+                tls_name: None,
+                authorities: None,
+                connect_timeout: second,
+                read_timeout: second,
+            },
+            relay: TokenRelay::Strip,
+            errors: ErrorStyle::Oauth,
+            headers: IdentityHeaders::default(),
+            turn: Arc::default(),
+            counts: Arc::default(),
+        })
+    }
+
+    #[test]
+    fn the_most_specific_route_wins_and_a_known_path_tells_its_methods() {
+        let table = Table::build(vec![
+            route("/*", None, &[]),
+            route("/a/*", None, &["GET"]),
+            route("/a/{id}", None, &["GET", "PUT"]),
+            route("/a/me", None, &["GET"]),
+            route("/a/*", Some("h"), &["GET"]),
+        ]);
+        let found = |host: &str, path: &str, method: &str| match table.find(host, path, method) {
+            Found::Route(route) => route.name.to_string(),
+            Found::MethodNotAllowed(allow) => format!("405 {allow}"),
+            Found::NotFound => "404".to_owned(),
+        };
+        assert_eq!(found("x", "/a/me", "GET"), "/a/meGET");
+        assert_eq!(found("x", "/a/7", "PUT"), "/a/{id}GET,PUT");
+        assert_eq!(found("x", "/a/7/8", "GET"), "/a/*GET");
+        assert_eq!(found("h", "/a/me", "GET"), "h/a/*GET", "a named host comes first");
+        assert_eq!(found("x", "/a/7/8", "POST"), "/*");
+        assert_eq!(found("x", "/b", "GET"), "/*");
+        let table = Table::build(vec![route("/a/*", None, &["GET"]), route("/a/{id}", None, &["PUT"])]);
+        assert!(matches!(table.find("x", "/a/7", "POST"), Found::MethodNotAllowed(m) if m == "GET, PUT"));
+        assert!(matches!(table.find("x", "/ab", "GET"), Found::NotFound));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_index_finds_what_a_walk_finds(path in "(/[ab]{0,2}){1,4}", host in "[xh]", get in proptest::bool::ANY) {
+            let all = ["/*", "/a/*", "/a/{id}", "/a/b", "/{x}/b/*", "/a/{id}/b", "/b"];
+            let all = all.iter().filter_map(|p| PathRule::parse(p).ok().map(|_| p));
+            let hosts = [None, Some("h")];
+            let routes = all.flat_map(|p| hosts.map(|h| route(p, h, if p.len() % 2 == 0 { &["GET"] } else { &[] })));
+            let table = Table::build(routes.collect());
+            let method = if get { "GET" } else { "POST" };
+            let walked = table.iter().find(|r| {
+                r.host.as_deref().is_none_or(|h| h == host) && r.path.matches(&path)
+                    && (r.methods.is_empty() || r.methods.contains(method))
+            });
+            let found = match table.find(&host, &path, method) {
+                Found::Route(route) => Some(route.name.clone()),
+                Found::MethodNotAllowed(_) | Found::NotFound => None,
+            };
+            proptest::prop_assert_eq!(found, walked.map(|r| r.name.clone()));
+        }
+    }
+}

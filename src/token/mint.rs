@@ -1,0 +1,92 @@
+//! Everything that is sealed or signed with our own keys.
+use super::{B64, Claims, Opened, Tokens};
+use crate::{
+    clock::Timestamp,
+    model::{SigningAlgorithm, TokenFormat},
+    secret,
+};
+use base64::Engine;
+use jsonwebtoken::Header;
+use serde::Serialize;
+
+/// Seconds that a token made for an upstream is good for.
+const UPSTREAM_LIFETIME: i64 = 60;
+
+impl Tokens {
+    /// Mints an access token; nothing is written anywhere.
+    pub fn mint(&self, claims: &Claims, format: TokenFormat, algorithm: SigningAlgorithm) -> String {
+        match format {
+            TokenFormat::Opaque => {
+                let keys = self.keys.load();
+                let key = keys.current();
+                let plain = serde_json::to_vec(claims).expect("claims are strings and numbers");
+                format!("pc_{}_{}", key.kid, B64.encode(key.seal(&plain)))
+            }
+            TokenFormat::Jwt => self.sign("at+jwt", claims, algorithm),
+        }
+    }
+
+    /// A JWT of ours for one upstream, good for a minute (the phantom-token pattern).
+    pub fn mint_for_upstream(&self, opened: &Opened, issuer: &str, audience: &str, now: Timestamp) -> String {
+        let claims = Claims {
+            iss: issuer.to_owned(),
+            sub: opened.subject.to_string(),
+            client_id: opened.client.to_string(),
+            aud: audience.to_owned(),
+            scope: opened.scopes.to_string(),
+            jti: secret::random_id(),
+            grant_id: None,
+            generation: None,
+            auth_time: opened.auth_time,
+            iat: now,
+            exp: now.plus(UPSTREAM_LIFETIME).min(opened.expires),
+        };
+        // Its own type, so that it never opens the gate itself (RFC 8725 §3.11).
+        self.sign("upstream+jwt", &claims, SigningAlgorithm::Es256)
+    }
+
+    /// Seals `value` for our own eyes; it opens for the same purpose as long as its key is kept.
+    pub fn seal<T: Serialize>(&self, purpose: &str, value: &T) -> String {
+        let keys = self.keys.load();
+        let key = keys.current();
+        let plain = serde_json::to_vec(value).expect("what is sealed is plain data");
+        format!("{}_{}", key.kid, B64.encode(key.seal_for(purpose, &plain)))
+    }
+
+    /// Opens what [`Self::seal`] made.
+    pub fn unseal_value<T: serde::de::DeserializeOwned>(
+        &self,
+        purpose: &str,
+        sealed: &str,
+        now: Timestamp,
+    ) -> Option<T> {
+        let (kid, body) = (sealed.get(..8)?, sealed.get(8..)?.strip_prefix('_')?);
+        let mut body = B64.decode(body).ok()?;
+        let keys = self.keys.load();
+        serde_json::from_slice(keys.find(kid, now)?.unseal_for(purpose, &mut body)?).ok()
+    }
+
+    /// An ID or logout token: `claims` signed under its own `typ` (RFC 8725 §3.11).
+    pub fn sign_claims(&self, typ: &str, claims: &serde_json::Value, algorithm: SigningAlgorithm) -> String {
+        self.sign(typ, claims, algorithm)
+    }
+
+    /// The claims of a JWT of ours with this `typ`, whatever its times say.
+    pub fn verify_claims(&self, typ: &str, token: &str, now: Timestamp) -> Option<serde_json::Value> {
+        self.verify(typ, token, now)
+    }
+
+    /// The public keys (RFC 7517).
+    pub fn jwks(&self) -> serde_json::Value {
+        self.keys.load().jwks()
+    }
+
+    fn sign<T: Serialize>(&self, typ: &str, claims: &T, algorithm: SigningAlgorithm) -> String {
+        let keys = self.keys.load();
+        let signer = keys.current().signer(algorithm);
+        let mut header = Header::new(signer.algorithm);
+        header.typ = Some(typ.to_owned());
+        header.kid = Some(signer.kid.clone());
+        jsonwebtoken::encode(&header, claims, &signer.encoding).expect("a key that was opened signs")
+    }
+}
