@@ -9,8 +9,12 @@ pub mod sign_in;
 pub mod user;
 
 use crate::{
-    model::ScopeSet,
-    policy::{Policy, people::People, route::Table},
+    model::{Client, ScopeSet},
+    policy::{
+        Policy,
+        people::People,
+        route::{Auth, Table},
+    },
     secret::Digest,
 };
 use certificate::{CertificateTable, Certificates};
@@ -97,6 +101,7 @@ pub fn load(main: &Path) -> Result<Loaded, Vec<Mistake>> {
         keep(vec![m]);
         Vec::new()
     });
+    let count = files.len();
     for file in files {
         let read = read(&file).map_err(|m| vec![m]).and_then(|text| {
             let client = app::read(&file, &text);
@@ -113,7 +118,9 @@ pub fn load(main: &Path) -> Result<Loaded, Vec<Mistake>> {
             }
         }
     }
-    let parsed = main_file(main, &text).unwrap_or_else(|more| {
+    // With a mistake in an app's file it is not known which apps there are.
+    let apps = (clients.len() == count).then_some(&clients);
+    let parsed = main_file(main, &text, apps).unwrap_or_else(|more| {
         keep(more);
         None
     });
@@ -130,7 +137,9 @@ pub fn load(main: &Path) -> Result<Loaded, Vec<Mistake>> {
 
 type MainParts = (String, Settings, Certificates, Table, People);
 
-fn main_file(file: &Path, text: &str) -> Result<Option<MainParts>, Vec<Mistake>> {
+type Apps = HashMap<Arc<str>, Arc<Client>>;
+
+fn main_file(file: &Path, text: &str, apps: Option<&Apps>) -> Result<Option<MainParts>, Vec<Mistake>> {
     let raw: Main = mistake::parse(file, text)?;
     let mut found = Findings::of(file, text);
     let authority = raw.issuer.strip_prefix("https://").unwrap_or("");
@@ -164,7 +173,7 @@ fn main_file(file: &Path, text: &str) -> Result<Option<MainParts>, Vec<Mistake>>
     for name in table.unreachable() {
         found.within(0).wrong("route", format!("{name} can never match: an earlier, equally specific one takes all"));
     }
-    let people = sign_in::read(&raw.session, &raw.login, raw.brand, raw.scope, raw.sign_in, found.within(0));
+    let people = sign_in::read(&raw.session, &raw.login, raw.brand, raw.scope, (raw.sign_in, apps), found.within(0));
     if found.mistakes.is_empty() {
         Ok(Some((raw.issuer, settings, certificates, table, people)))
     } else {
@@ -179,6 +188,16 @@ fn warnings(policy: &mut Policy) -> Vec<String> {
         .filter(|c| !opens(&c.audience))
         .map(|c| format!("app {}: no route has the resource {}, so its tokens open none", c.id, c.audience))
         .collect();
+    let people = &policy.people.sign_in;
+    for route in policy.routes.iter().filter(|r| r.auth != Auth::Token) {
+        let signs_in = people.values().filter_map(|app| policy.clients.get(app.as_str()));
+        if !signs_in.into_iter().any(|app| app.audience == route.resource) {
+            all.push(format!(
+                "route {}: no [[sign_in]] names an app with the audience {}, so no browser gets in",
+                route.name, route.resource
+            ));
+        }
+    }
     all.sort();
     all
 }

@@ -74,7 +74,7 @@ pub fn read(
     login: &LoginTable,
     brand: BrandTable,
     scopes: BTreeMap<String, BTreeMap<String, String>>,
-    sign_in: Vec<toml::Spanned<SignInTable>>,
+    (sign_in, apps): (Vec<toml::Spanned<SignInTable>>, Option<&super::Apps>),
     found: &mut Findings<'_>,
 ) -> People {
     let colour = |c: &String| c.len() == 7 && c.starts_with('#') && c[1..].bytes().all(|b| b.is_ascii_hexdigit());
@@ -109,6 +109,10 @@ pub fn read(
         let authority = origin.strip_prefix("https://").unwrap_or_default().to_ascii_lowercase();
         if authority.is_empty() || authority.contains(['/', '@', '?', '#']) {
             found.wrong("origin", "https:// and a host, with a port where it is not 443");
+        }
+        let known = apps.map(|apps| apps.get(app.as_str()).is_some_and(|a| a.grants.contains("authorization_code")));
+        if known == Some(false) {
+            found.wrong("app", format!("{app} is no app with the grant authorization_code"));
         }
         if hosts.insert(authority, app).is_some() {
             found.wrong("origin", format!("{origin} stands twice"));

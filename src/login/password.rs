@@ -1,5 +1,5 @@
 //! Local passwords: argon2id, few at a time, and nobody learns from text or time whether an account exists (S59).
-use super::Login;
+use super::{Login, throttle::origin};
 use crate::{clock::Timestamp, policy::Policy};
 use argon2::{Argon2, PasswordHash, PasswordHasher, PasswordVerifier, password_hash::SaltString};
 use std::{
@@ -44,8 +44,10 @@ pub async fn verify(
     now: Timestamp,
 ) -> Result<Arc<str>, Refused> {
     let limits = policy.people.limits;
-    let (account, address) =
-        (format!("account/{}", crate::secret::Digest::text(username)), address.map(|a| format!("address/{a}")));
+    let (account, address) = (
+        format!("account/{}", crate::secret::Digest::text(username)),
+        address.map(|a| format!("address/{}", origin(a))),
+    );
     if let Some(address) = &address
         && !login.throttle.take(address, limits.address, limits.window, now)
     {

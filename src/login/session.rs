@@ -27,11 +27,18 @@ fn record(key: String, session: &Session, lifetime: Lifetime) -> Record {
     }
 }
 
-/// Begins a session: the cookie's value, the session, and the write.
-pub fn begin(user: &str, second_factor_due: bool, lifetime: Lifetime, now: Timestamp) -> (String, Session, Change) {
+/// Begins a session: the cookie's value, and the write. Whoever proves anew who they are goes on with the `sid` that
+/// apps know, under another cookie.
+pub fn begin(
+    user: &str,
+    second_factor_due: bool,
+    before: Option<&Session>,
+    lifetime: Lifetime,
+    now: Timestamp,
+) -> (String, Change) {
     let cookie = secret::random_token();
     let session = Session {
-        sid: secret::random_id(),
+        sid: before.map_or_else(secret::random_id, |s| s.sid.clone()),
         user: user.to_owned(),
         auth_time: now,
         level: Level::Standard,
@@ -40,7 +47,12 @@ pub fn begin(user: &str, second_factor_due: bool, lifetime: Lifetime, now: Times
         seen: now,
     };
     let change = Change::Put(record(key(&cookie), &session, lifetime), Expect::Absent);
-    (cookie, session, change)
+    (cookie, change)
+}
+
+/// The write that ends the session with this cookie, and nothing that lives by it.
+pub fn end(cookie: &str) -> Change {
+    Change::Delete(key(cookie), Expect::Any)
 }
 
 /// The same session after a second factor, under a new cookie (S55).
@@ -76,6 +88,33 @@ pub async fn find(
         }
     }
     Ok(Some(session))
+}
+
+fn participant(sid: &str, client: &str) -> String {
+    format!("participant/{sid}/{client}")
+}
+
+/// The write that notes that `client` was told of the session `sid`, so that it can be told of its end.
+pub fn took_part(sid: &str, client: &str, lifetime: Lifetime, now: Timestamp) -> Change {
+    let record = Record {
+        key: participant(sid, client),
+        version: 0,
+        index: Some(format!("sid/{sid}")),
+        expires: Some(now.plus(lifetime.absolute)),
+        body: client.as_bytes().to_vec(),
+    };
+    Change::Put(record, Expect::Any)
+}
+
+/// The clients that took part in the session `sid`.
+pub async fn participants(store: &dyn Store, sid: &str, now: Timestamp) -> Result<Vec<String>, StoreError> {
+    let records = store.find(&format!("sid/{sid}"), now).await?;
+    Ok(records.into_iter().map(|r| String::from_utf8_lossy(&r.body).into_owned()).collect())
+}
+
+/// The write that forgets that `client` took part.
+pub fn forget(sid: &str, client: &str) -> Change {
+    Change::Delete(participant(sid, client), Expect::Any)
 }
 
 /// Every live session of `user`, with its record's key.

@@ -5,13 +5,14 @@ use super::{
     interaction::{Interaction, Resume},
     logout, paths,
     sign_in::name_of,
+    sign_out::SignOut,
     web::Visit,
 };
 use crate::{
     clock::Timestamp,
     grant::{self, approval_key},
     login::{session, totp},
-    model::ScopeSet,
+    model::{Level, ScopeSet},
     pages::{self, Page},
     store::{Change, Changes, Expect},
 };
@@ -37,10 +38,13 @@ pub async fn page(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
         match form.get("action").unwrap_or_default() {
             "revoke" => revoke(&session.user, form.get("client").unwrap_or_default(), cx).await?,
             "sign_out_everywhere" => {
-                logout::everywhere(&session.user, cx).await?;
+                SignOut::everywhere(&session.user, cx).await?.commit(Vec::new(), cx).await?;
+                cx.audit.write(json!({"event": "logout", "outcome": "everywhere", "subject": session.user,
+                    "time": cx.now}));
                 return Ok(logout::signed_out(visit));
             }
-            "enrol" => {
+            // Who takes the second factor away shows it first.
+            "enrol" | "withdraw" if session.level < Level::HighAssurance => {
                 let interaction = Interaction::begin(&mut visit, Resume::Account);
                 let to = interaction.address(paths::SECOND_FACTOR, cx);
                 return Ok(visit.redirect(&to));
@@ -116,7 +120,7 @@ async fn revoke(user: &str, client: &str, cx: &Cx) -> Result<(), OAuthError> {
         changes.push(change);
         endings.push(ending);
     }
-    let (more, ended) = super::gate_session::endings(user, client, cx).await?;
+    let (more, ended) = super::gate_session::endings(user, |app, _| app == client, cx).await?;
     changes.extend(more);
     endings.extend(ended);
     cx.tokens.commit(Changes(changes), endings, cx.now).await?;

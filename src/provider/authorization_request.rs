@@ -1,5 +1,8 @@
 //! An authorization request that has passed every check (RFC 6749 §4.1.1, OIDC Core §3.1.2.1).
-use crate::{clock::Timestamp, model::authorization::ClaimsRequest};
+use crate::{
+    clock::Timestamp,
+    model::{Level, authorization::ClaimsRequest},
+};
 use serde::{Deserialize, Serialize};
 
 /// What an app asks for, checked; sealed on its way through the browser, so that nobody there can edit it (S14).
@@ -33,6 +36,12 @@ pub struct AuthorizationRequest {
     pub select_account: bool,
     /// Oldest accepted sign-in, seconds.
     pub max_age: Option<i64>,
+    /// How sure it must be who sits there, beyond what the app's policy asks (`acr_values`).
+    #[serde(default)]
+    pub level: Level,
+    /// Who it must be: the subject of `id_token_hint`.
+    #[serde(default)]
+    pub subject: Option<String>,
     /// Who they probably are.
     pub login_hint: Option<String>,
     /// Claims asked for by name.

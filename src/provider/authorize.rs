@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     grant::authorization_code::same_redirect_uri,
-    model::{Client, ScopeSet, authorization::ClaimsRequest, user::SCOPE_CLAIMS},
+    model::{Client, Level, ScopeSet, authorization::ClaimsRequest, user::SCOPE_CLAIMS},
 };
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub enum Refusal {
 type Check = fn(&Params, &Client, &mut AuthorizationRequest, &Cx) -> Result<(), OAuthError>;
 
 /// Each looks at one thing, in this order; the first that does not hold is told to the app.
-const CHECKS: [(&str, Check); 14] = [
+const CHECKS: [(&str, Check); 16] = [
     ("response_type", response_type),
     ("response_mode", response_mode),
     ("request", no_request_object),
@@ -39,7 +39,9 @@ const CHECKS: [(&str, Check); 14] = [
     ("challenge", challenge),
     ("prompt", prompt),
     ("max_age", max_age),
+    ("acr_values", acr_values),
     ("login_hint", login_hint),
+    ("id_token_hint", id_token_hint),
     ("resource", resource),
     ("claims", claims),
 ];
@@ -219,14 +221,29 @@ fn login_hint(p: &Params, _: &Client, rq: &mut AuthorizationRequest, _: &Cx) -> 
     Ok(())
 }
 
+/// A wish, not a condition (OIDC Core §3.1.2.1): the first value that there is.
+fn acr_values(p: &Params, _: &Client, rq: &mut AuthorizationRequest, _: &Cx) -> Result<(), OAuthError> {
+    let asked = p.get("acr_values").unwrap_or_default().split(' ');
+    let known = |acr: &str| [Level::Standard, Level::HighAssurance].into_iter().find(|level| level.acr() == acr);
+    rq.level = asked.filter_map(known).next().unwrap_or_default();
+    Ok(())
+}
+
+/// An ID token of ours for this very app, however old (OIDC Core §3.1.2.1).
+fn id_token_hint(p: &Params, client: &Client, rq: &mut AuthorizationRequest, cx: &Cx) -> Result<(), OAuthError> {
+    let Some(token) = p.get("id_token_hint") else { return Ok(()) };
+    let claims = cx.tokens.verify_claims(super::id_token::TYPE, token, cx.now);
+    let own = claims.filter(|c| c["aud"].as_str() == Some(&client.id));
+    let subject = own.and_then(|c| c["sub"].as_str().map(str::to_owned));
+    let foreign = || OAuthError::new(Code::InvalidRequest, "id_token_hint is no ID token that this app got here");
+    rq.subject = Some(subject.ok_or_else(foreign)?);
+    rq.login_hint = rq.login_hint.take().or_else(|| rq.subject.clone());
+    Ok(())
+}
+
 /// RFC 8707: an app's tokens open one resource, so no other can be asked for.
 fn resource(p: &Params, client: &Client, _: &mut AuthorizationRequest, _: &Cx) -> Result<(), OAuthError> {
-    match p.get("resource") {
-        Some(resource) if *resource != *client.audience => {
-            Err(OAuthError::new(Code::InvalidTarget, "this app's tokens do not open this resource"))
-        }
-        _ => Ok(()),
-    }
+    super::token::resource(p, client)
 }
 
 fn claims(p: &Params, client: &Client, rq: &mut AuthorizationRequest, _: &Cx) -> Result<(), OAuthError> {

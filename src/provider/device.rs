@@ -13,6 +13,7 @@ use crate::{
         Consent,
         device_code::{self, DeviceCode, State},
     },
+    login::{session, throttle::origin},
     model::{Approval, AuthMethod, ScopeSet},
     pages::{self, Page},
     secret,
@@ -85,7 +86,7 @@ pub async fn page(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
     // Guesses are limited for the person and for the address (S42).
     let limits = cx.policy.people.limits;
     let account = format!("user_code/{}", session.user);
-    let address = cx.address.map(|a| format!("user_code_address/{a}"));
+    let address = cx.address.map(|a| format!("user_code_address/{}", origin(a)));
     let may = cx.login.throttle.take(&account, limits.account, limits.window, cx.now)
         && address.iter().all(|a| cx.login.throttle.take(a, limits.address, limits.window, cx.now));
     if !may {
@@ -131,6 +132,9 @@ pub async fn page(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
         Some(_) => (State::Denied, "device_denied", "denied"),
     };
     let mut changes = vec![code.decide(state, record)];
+    if outcome == "approved" {
+        changes.push(session::took_part(&session.sid, &client.id, cx.policy.people.session, cx.now));
+    }
     if outcome == "approved" && client.approval == Approval::SelfAuthorized {
         let before = interaction::consented(&client, &session.user, cx).await?.unwrap_or_default();
         let all: Vec<&str> = before.iter().chain(scopes.iter()).collect();

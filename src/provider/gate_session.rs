@@ -10,6 +10,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     grant::authorization_code::{self, Presented},
+    login,
     model::{Client, ScopeSet},
     policy::Policy,
     secret::{self, Digest},
@@ -56,6 +57,13 @@ pub fn redirect_uris(policy: &Policy, client: &str) -> Vec<String> {
     own.map(|(authority, _)| format!("https://{authority}{}", paths::CALLBACK)).collect()
 }
 
+/// `host` or `host:port` that the request was sent to, lower case; behind a proxy that asks for a decision alone, the
+/// one that it names. A caller gains nothing by it: whoever can write the one header can write the other.
+fn asked_for(request: &Request<Bytes>) -> String {
+    let forwarded = request.headers().get("x-forwarded-host").and_then(|h| h.to_str().ok());
+    forwarded.map_or_else(|| authority(request), |host| host.trim().to_ascii_lowercase())
+}
+
 /// `host` or `host:port` that the request was sent to, lower case.
 fn authority(request: &Request<Bytes>) -> String {
     let named = request.uri().authority().map(|a| a.as_str());
@@ -69,22 +77,40 @@ fn app<'a>(authority: &str, cx: &'a Cx) -> Result<&'a Arc<Client>, OAuthError> {
     cx.policy.clients.get(id.as_str()).filter(|c| !c.blocked).ok_or_else(none)
 }
 
-/// A path on this very host, or `/` (no open redirect).
-fn local(target: Option<&str>) -> String {
-    let sound = |t: &&str| {
+/// Where `rd` leads: a path on this very host, or one on a host whose browsers sign in here; `/` otherwise, so that
+/// nobody is led away (S54).
+fn back(request: &Request<Bytes>, params: &Params, host: &str, cx: &Cx) -> String {
+    let header = request.headers().get("x-auth-request-redirect").and_then(|v| v.to_str().ok());
+    let target = params.get("rd").or(header).unwrap_or("/");
+    let path = |t: &str| {
         t.starts_with('/') && !t.starts_with("//") && !t.contains('\\') && t.bytes().all(|b| b.is_ascii_graphic())
     };
-    target.filter(sound).unwrap_or("/").to_owned()
+    let elsewhere = target.strip_prefix("https://").map(|rest| rest.split_at(rest.find('/').unwrap_or(rest.len())));
+    match elsewhere {
+        None if path(target) => target.to_owned(),
+        Some((authority, rest)) if rest.is_empty() || path(rest) => {
+            let rest = if rest.is_empty() { "/" } else { rest };
+            if authority.eq_ignore_ascii_case(host) {
+                rest.to_owned()
+            } else if cx.policy.people.sign_in.contains_key(&authority.to_ascii_lowercase()) {
+                format!("https://{authority}{rest}")
+            } else {
+                "/".to_owned()
+            }
+        }
+        _ => "/".to_owned(),
+    }
 }
 
 /// `GET /oauth2/start?rd=…`: off to sign in.
 pub fn start(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
     let cx = visit.cx;
-    let host = authority(visit.request);
+    let host = asked_for(visit.request);
     let client = app(&host, cx)?;
     let params = Params::of_either(visit.request)?;
     let verifier = secret::random_token();
-    let way = Way { back: local(params.get("rd")), browser: Digest::of(verifier.as_bytes()), begun: cx.now };
+    let way =
+        Way { back: back(visit.request, &params, &host, cx), browser: Digest::of(verifier.as_bytes()), begun: cx.now };
     let (state, challenge) = (cx.tokens.seal(PURPOSE, &way), Digest::text(&verifier));
     let callback = format!("https://{host}{}", paths::CALLBACK);
     let scope = client.scopes.to_string();
@@ -135,7 +161,8 @@ pub async fn callback(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthErro
         created: cx.now,
     };
     let value = secret::random_token();
-    let changes = vec![used, Change::Put(record(key(&value), &session, cx), Expect::Absent)];
+    let took_part = login::session::took_part(&session.sid, &client.id, cx.policy.people.session, cx.now);
+    let changes = vec![used, took_part, Change::Put(record(key(&value), &session, cx), Expect::Absent)];
     cx.store.commit(Changes(changes), cx.now).await?;
     visit.set(set_cookie(GATE_COOKIE, value, None));
     visit.set(set_cookie(START_COOKIE, String::new(), Some(0)));
@@ -165,7 +192,7 @@ pub async fn sign_out(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthErro
         cx.tokens.commit(Changes(changes), vec![ending(&session.id, cx)], cx.now).await?;
     }
     visit.set(set_cookie(GATE_COOKIE, String::new(), Some(0)));
-    let to = local(params.get("rd"));
+    let to = back(visit.request, &params, &authority(visit.request), cx);
     Ok(visit.redirect(&to))
 }
 
@@ -173,13 +200,17 @@ fn ending(id: &str, cx: &Cx) -> Ending {
     Ending::of(format!("token/{id}"), cx.now.plus(cx.policy.people.session.absolute))
 }
 
-/// What ends `user`'s browser sessions with `client`.
-pub async fn endings(user: &str, client: &str, cx: &Cx) -> Result<(Vec<Change>, Vec<Ending>), OAuthError> {
+/// What ends those of `user`'s browser sessions that are `wanted` by their client and their sign-on session.
+pub async fn endings(
+    user: &str,
+    wanted: impl Fn(&str, &str) -> bool,
+    cx: &Cx,
+) -> Result<(Vec<Change>, Vec<Ending>), OAuthError> {
     let (mut changes, mut endings) = (Vec::new(), Vec::new());
     for stored in cx.store.find(&format!("user/{user}"), cx.now).await? {
         if stored.key.starts_with("gate/") {
             let session: GateSession = crate::grant::stored(&stored)?;
-            if session.client == client {
+            if wanted(&session.client, &session.sid) {
                 changes.push(Change::Delete(stored.key, Expect::Any));
                 endings.push(ending(&session.id, cx));
             }
@@ -188,11 +219,13 @@ pub async fn endings(user: &str, client: &str, cx: &Cx) -> Result<(Vec<Change>, 
     Ok((changes, endings))
 }
 
-/// `GET /oauth2/auth`: 202 with who it is, or 401; for nginx's `auth_request` and Traefik's `forwardAuth`.
+/// `GET /oauth2/auth`: 202 with who it is, or 401; 403 where `allowed_groups` names none of theirs. For nginx's
+/// `auth_request` and Traefik's `forwardAuth`.
 pub async fn auth(visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
     let cx = visit.cx;
+    let params = Params::of_either(visit.request)?;
     let opened = match cookie(visit.request.headers(), GATE_COOKIE) {
-        Some(value) => open(&value, &authority(visit.request), cx).await?,
+        Some(value) => open(&value, &asked_for(visit.request), cx).await?,
         None => None,
     };
     let mut response = Response::new(Bytes::new());
@@ -201,12 +234,24 @@ pub async fn auth(visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
         *response.status_mut() = StatusCode::UNAUTHORIZED;
         return Ok(response);
     };
+    let user = cx.policy.users.get(&opened.subject);
+    let blocked = cx.policy.clients.get(&opened.client).is_none_or(|c| c.blocked) || user.is_some_and(|u| !u.active);
+    if blocked {
+        *response.status_mut() = StatusCode::UNAUTHORIZED;
+        return Ok(response);
+    }
+    let groups: Vec<&str> = user.iter().flat_map(|u| u.permissions.iter().map(String::as_str)).collect();
+    if params.get("allowed_groups").is_some_and(|allowed| !allowed.split(',').any(|g| groups.contains(&g))) {
+        *response.status_mut() = StatusCode::FORBIDDEN;
+        return Ok(response);
+    }
     *response.status_mut() = StatusCode::ACCEPTED;
-    let email = cx.policy.users.get(&opened.subject).and_then(|u| u.profile.email.clone());
+    let email = user.and_then(|u| u.profile.email.clone());
     for (name, value) in [
         ("x-auth-request-user", Some(opened.subject.to_string())),
         ("x-auth-request-preferred-username", Some(opened.subject.to_string())),
         ("x-auth-request-email", email),
+        ("x-auth-request-groups", (!groups.is_empty()).then(|| groups.join(","))),
     ] {
         if let Some(value) = value.and_then(|v| HeaderValue::from_str(&v).ok()) {
             response.headers_mut().insert(name, value);

@@ -63,6 +63,8 @@ pub enum Step {
     Go,
     /// This person may not use this app.
     NotAllowed,
+    /// It is not the person whom the app means.
+    SomebodyElse,
 }
 
 impl Interaction {
@@ -135,7 +137,11 @@ pub async fn step(
     if stale || again {
         return Ok(Step::Login);
     }
-    if session.second_factor_due || client.interactive.level > session.level {
+    if request.subject.as_ref().is_some_and(|wanted| *wanted != session.user) {
+        let tried = interaction.is_some_and(|i| session.auth_time >= i.begun);
+        return Ok(if tried { Step::SomebodyElse } else { Step::Login });
+    }
+    if !suffices(session, client.interactive.level.max(request.level)) {
         return Ok(Step::SecondFactor);
     }
     if request.select_account && !interaction.is_some_and(|i| i.chosen || session.auth_time >= i.begun) {
@@ -185,7 +191,7 @@ pub async fn advance(
     if request.silent {
         let silent = |code, why| OAuthError::new(code, why);
         match step {
-            Step::Go | Step::NotAllowed => {}
+            Step::Go | Step::NotAllowed | Step::SomebodyElse => {}
             Step::Login => {
                 return Ok(respond::error(visit, &request, &silent(Code::LoginRequired, "nobody is signed in")));
             }
@@ -203,9 +209,13 @@ pub async fn advance(
             let why = "user is not admin approved to access this app";
             Ok(respond::error(visit, &request, &OAuthError::new(Code::AccessDenied, why)))
         }
+        (Step::SomebodyElse, _) => {
+            let why = "somebody else is signed in";
+            Ok(respond::error(visit, &request, &OAuthError::new(Code::LoginRequired, why)))
+        }
         (step, _) => {
             let path = match step {
-                Step::Login | Step::Go | Step::NotAllowed => super::paths::LOGIN,
+                Step::Login | Step::Go | Step::NotAllowed | Step::SomebodyElse => super::paths::LOGIN,
                 Step::SecondFactor => super::paths::SECOND_FACTOR,
                 Step::SelectAccount => super::paths::SELECT_ACCOUNT,
                 Step::Consent => super::paths::CONSENT,

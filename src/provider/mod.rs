@@ -16,6 +16,7 @@ pub mod params;
 mod respond;
 mod revoke;
 mod sign_in;
+mod sign_out;
 pub mod token;
 mod userinfo;
 pub mod web;
@@ -316,6 +317,10 @@ async fn browse(request: &Request<Bytes>, cx: &Cx) -> Response<Bytes> {
 
 /// `/oauth2/authorize`: checked, then answered or begun.
 async fn authorized(visit: web::Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
+    if visit.request.method() == Method::POST {
+        params::Params::read(visit.request)?;
+        return Ok(visit.again_as_get());
+    }
     let params = params::Params::of_either(visit.request)?;
     if let Some(request) = par::take(&params, visit.cx).await? {
         return interaction::advance(visit, request, None).await;

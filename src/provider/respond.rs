@@ -12,6 +12,7 @@ use crate::{
         authorization_code::{self, AuthorizationCode},
         implicit,
     },
+    login::session,
     model::{Client, ScopeSet, Session},
     pages::Page,
     store::Changes,
@@ -50,10 +51,11 @@ pub async fn success(
     let cx = visit.cx;
     let code = code_of(request, session, cx);
     let mut fields: Vec<(&'static str, String)> = Vec::new();
+    let took_part = session::took_part(&session.sid, &client.id, cx.policy.people.session, cx.now);
     match request.response_type {
         ResponseType::Code => {
             let (text, change) = code.issue();
-            cx.store.commit(Changes(vec![change]), cx.now).await?;
+            cx.store.commit(Changes(vec![change, took_part]), cx.now).await?;
             fields.push(("code", text));
         }
         ResponseType::Token | ResponseType::IdTokenToken => {
@@ -63,7 +65,7 @@ pub async fn success(
                 client: client.clone(),
                 subject: session.user.as_str().into(),
                 scopes,
-                changes: Vec::new(),
+                changes: vec![took_part],
                 endings: Vec::new(),
                 held: Some(held),
             };

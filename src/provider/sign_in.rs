@@ -4,6 +4,7 @@ use super::{
     error::{Code, OAuthError},
     interaction::{self, Interaction, Resume},
     paths, respond,
+    sign_out::SignOut,
     web::{SESSION_COOKIE, Visit, set_cookie},
 };
 use crate::{
@@ -67,21 +68,17 @@ pub async fn login(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> 
         Err(_) => return Ok(login_page(visit, &interaction, Some(username), Some(outcome))),
     };
     let due = totp::is_enrolled(&*cx.store, &user, cx.now).await?;
-    let (cookie, _, begun) = session::begin(&user, due, cx.policy.people.session, cx.now);
+    let own = visit.session().filter(|before| before.user == *user);
+    let (cookie, begun) = session::begin(&user, due, own, cx.policy.people.session, cx.now);
     // The session that this browser had, if any, ends: nobody goes on under an identifier from before (S55).
-    let (mut changes, mut endings) = (vec![begun], Vec::new());
-    if let Some((old, session)) = &visit.session {
-        if session.user != *user {
-            let (more, ended) = super::logout::end_session(old, session, cx).await?;
-            changes.extend(more);
-            endings.extend(ended);
-        } else {
-            changes.push(crate::store::Change::Delete(session::key(old), crate::store::Expect::Any));
-        }
+    let (mut changes, mut end) = (vec![begun], SignOut::default());
+    match &visit.session {
+        Some((old, before)) if before.user != *user => end.add(session::key(old), before, cx).await?,
+        Some((old, _)) => changes.push(session::end(old)),
+        None => {}
     }
-    cx.tokens.commit(Changes(changes), endings, cx.now).await?;
+    end.commit(changes, cx).await?;
     visit.set(set_cookie(SESSION_COOKIE, cookie, None));
-    // A new secret for the forms, too.
     let to = if due && interaction.request().is_none() {
         interaction.address(paths::SECOND_FACTOR, cx)
     } else {

@@ -44,6 +44,7 @@ pub async fn answer(request: &Request<Bytes>, cx: &Cx, trace: &mut Trace) -> Res
     let proven = caller.as_ref().is_some_and(|c| c.proven);
     let redeemed = grant.redeem(&TokenRequest { params: &params, client: client.as_ref(), proven }, cx).await?;
     may_use(&redeemed.client, grant)?;
+    resource(&params, &redeemed.client)?;
     trace.subject = redeemed.subject.to_string();
     let scopes = narrow(params.get("scope"), &redeemed.scopes)?;
     trace.scopes = scopes.to_string();
@@ -125,6 +126,16 @@ fn may_use(client: &Client, grant: &dyn Grant) -> Result<(), OAuthError> {
         return Err(OAuthError::new(Code::UnauthorizedClient, "this app may not use this grant"));
     }
     Ok(())
+}
+
+/// An app's tokens open one resource, so no other can be asked for (RFC 8707 §2).
+pub fn resource(params: &Params, client: &Client) -> Result<(), OAuthError> {
+    match params.get("resource") {
+        Some(resource) if *resource != *client.audience => {
+            Err(OAuthError::new(Code::InvalidTarget, "this app's tokens do not open this resource"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Asked scopes must be among the allowed ones (S21); without a request all allowed ones are granted.

@@ -128,6 +128,15 @@ impl<'a> Visit<'a> {
         pages::language(asked.unwrap_or_default())
     }
 
+    /// A form that another site posted here comes again as a GET: a browser keeps our cookies from a cross-site POST
+    /// (`SameSite=Lax`), so that nobody would seem to be signed in.
+    pub fn again_as_get(self) -> Response<Bytes> {
+        let form = form_urlencoded::parse(self.request.body());
+        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let to = format!("{}?{query}", self.request.uri().path());
+        self.redirect(&to)
+    }
+
     /// 303, so that a form is never posted on (S10).
     pub fn redirect(self, to: &str) -> Response<Bytes> {
         let mut response = Response::new(Bytes::new());

@@ -59,14 +59,12 @@ pub async fn world() -> World {
 }
 
 pub async fn world_with(change: impl FnOnce(&mut Policy)) -> World {
-    let data = tempfile::tempdir().unwrap();
+    world_over(Arc::new(MemoryStore::default()), change).await
+}
+
+pub async fn world_over(store: Arc<dyn Store>, change: impl FnOnce(&mut Policy)) -> World {
     let clock = Arc::new(ManualClock::at(Timestamp(1_000_000)));
     let pair = rcgen::KeyPair::generate().unwrap();
-    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
-    let metrics = Metrics::new();
-    let keys = Arc::new(Keys::load_or_create(data.path(), &*clock).unwrap());
-    let tokens = Arc::new(Tokens::new(keys, store.clone(), 1 << 20, &metrics));
-    tokens.load_revocations(clock.now()).await.unwrap();
     let mut policy = Policy { issuer: "https://id.example".into(), ..Policy::default() };
     let jwts = ["jwt", "rs256", "eddsa"].map(|id| (id, TokenFormat::Jwt));
     for (id, format) in [("app", TokenFormat::Opaque), ("blocked", TokenFormat::Opaque)].into_iter().chain(jwts) {
@@ -83,22 +81,62 @@ pub async fn world_with(change: impl FnOnce(&mut Policy)) -> World {
         policy.users.insert(name.into(), Arc::new(user));
     }
     change(&mut policy);
-    let policy = Arc::new(arc_swap::ArcSwap::from_pointee(policy));
-    let vault = Vault::load_or_create(data.path()).unwrap();
-    let provider = Provider::new(
-        policy.clone(),
-        store.clone(),
-        tokens.clone(),
-        clock.clone(),
-        Metrics::new(),
-        portcullis::log::Log::off(),
-        vault,
-    );
     let key = jsonwebtoken::EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).unwrap();
-    World { provider: Arc::new(provider), tokens, clock, metrics, key, data, policy, store }
+    let data = tempfile::tempdir().unwrap();
+    World::begin(Arc::new(arc_swap::ArcSwap::from_pointee(policy)), store, clock, key, data).await
 }
 
 impl World {
+    async fn begin(
+        policy: Arc<arc_swap::ArcSwap<Policy>>,
+        store: Arc<dyn Store>,
+        clock: Arc<ManualClock>,
+        key: jsonwebtoken::EncodingKey,
+        data: tempfile::TempDir,
+    ) -> Self {
+        let metrics = Metrics::new();
+        let keys = Arc::new(Keys::load_or_create(data.path(), &*clock).unwrap());
+        let tokens = Arc::new(Tokens::new(keys, store.clone(), 1 << 20, &metrics));
+        tokens.load_revocations(clock.now()).await.unwrap();
+        let vault = Vault::load_or_create(data.path()).unwrap();
+        let provider = Provider::new(
+            policy.clone(),
+            store.clone(),
+            tokens.clone(),
+            clock.clone(),
+            metrics.clone(),
+            portcullis::log::Log::off(),
+            vault,
+        );
+        Self { provider: Arc::new(provider), tokens, clock, metrics, key, data, policy, store }
+    }
+
+    /// The same server after its process ended: what was in memory is gone, `store` and the key files are left.
+    pub async fn restarted(self, store: Arc<dyn Store>) -> Self {
+        Self::begin(self.policy, store, self.clock, self.key, self.data).await
+    }
+
+    /// Replaces the policy, as a reload does.
+    pub fn reload(&self, change: impl FnOnce(&mut Policy)) {
+        let old = self.policy.load();
+        let mut new = Policy {
+            issuer: old.issuer.clone(),
+            clients: old.clients.clone(),
+            users: old.users.clone(),
+            people: old.people.clone(),
+            ..Policy::default()
+        };
+        change(&mut new);
+        self.policy.store(Arc::new(new));
+    }
+
+    /// The value of the metric that the text exposition names so.
+    pub fn gauge(&self, name: &str) -> f64 {
+        let text = self.metrics.encode();
+        let line = text.lines().find_map(|l| l.strip_prefix(name).map(str::to_owned));
+        line.and_then(|l| l.trim().parse::<f64>().ok()).unwrap_or(0.0)
+    }
+
     pub async fn post(&self, path: &str, auth: Option<&str>, fields: &[(&str, &str)]) -> Response<Bytes> {
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         let mut request = Request::post(path).header("content-type", "application/x-www-form-urlencoded");
@@ -126,7 +164,12 @@ impl World {
         jsonwebtoken::encode(&head, claims, &self.key).unwrap()
     }
 
-    async fn bearer(&self, assertion: &str) -> (u16, Value) {
+    /// A good assertion of `app` for alice.
+    pub fn assertion(&self) -> String {
+        self.sign(&self.claims(), |_| {})
+    }
+
+    pub async fn bearer(&self, assertion: &str) -> (u16, Value) {
         let response = self.post("/oauth2/token", None, &[("grant_type", JWT_BEARER), ("assertion", assertion)]).await;
         (response.status().as_u16(), read(&response))
     }
@@ -277,12 +320,7 @@ async fn a_flood_of_bad_tokens_pushes_no_good_one_out_and_many_waiters_share_one
     for n in 0..20_000 {
         assert!(w.tokens.open(&format!("{}{n}", &good[..40]), w.clock.now()).is_err());
     }
-    let gauge = |name: &str| {
-        let text = w.metrics.encode();
-        let line = text.lines().find_map(|l| l.strip_prefix(name).map(str::to_owned));
-        line.and_then(|l| l.trim().parse::<f64>().ok()).unwrap_or(0.0)
-    };
-    let hits = || gauge("portcullis_token_cache_total{result=\"hit\"}");
+    let hits = || w.gauge("portcullis_token_cache_total{result=\"hit\"}");
     let before = hits();
     assert!(w.tokens.open(&good, w.clock.now()).is_ok());
     assert!(hits() > before, "the good one is still in the cache");

@@ -1,0 +1,99 @@
+//! The end of sign-on sessions: their records, their sessions behind the gate, what apps hold for as long as they last;
+//! and telling apps that asked for it (OIDC Back-Channel Logout).
+use super::{Cx, error::OAuthError, gate_session, id_token};
+use crate::{
+    grant,
+    login::session,
+    model::{ScopeSet, Session},
+    store::{Change, Changes, Expect},
+    token::revocation::Ending,
+};
+use serde_json::json;
+use std::time::Duration;
+
+/// Seconds that an app may take to answer a logout token.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Sessions that end with one commit.
+#[derive(Default)]
+pub struct SignOut {
+    changes: Vec<Change>,
+    endings: Vec<Ending>,
+    /// Sessions, each with an app that took part in it.
+    told: Vec<(Session, String)>,
+}
+
+impl SignOut {
+    /// Ends `session`, whose record is `key`. What apps may do while the person is away outlives it.
+    pub async fn add(&mut self, key: String, session: &Session, cx: &Cx) -> Result<(), OAuthError> {
+        self.changes.push(Change::Delete(key, Expect::Any));
+        self.endings.push(Ending::of(format!("authorization/sid:{}", session.sid), cx.now.plus(grant::LONGEST_TOKEN)));
+        self.authorizations(&session.user, Some(&session.sid), cx).await?;
+        let gone = gate_session::endings(&session.user, |_, sid| sid == session.sid, cx).await?;
+        self.changes.extend(gone.0);
+        self.endings.extend(gone.1);
+        for client in session::participants(&*cx.store, &session.sid, cx.now).await? {
+            self.changes.push(session::forget(&session.sid, &client));
+            self.told.push((session.clone(), client));
+        }
+        Ok(())
+    }
+
+    /// Ends every session of `user`, in every browser and behind every gate.
+    pub async fn everywhere(user: &str, cx: &Cx) -> Result<Self, OAuthError> {
+        let mut all = Self::default();
+        for (key, session) in session::of_user(&*cx.store, user, cx.now).await? {
+            all.add(key, &session, cx).await?;
+        }
+        // Also what lived by sessions that have run out since.
+        all.authorizations(user, None, cx).await?;
+        let gone = gate_session::endings(user, |_, _| true, cx).await?;
+        all.changes.extend(gone.0);
+        all.endings.extend(gone.1);
+        Ok(all)
+    }
+
+    async fn authorizations(&mut self, user: &str, sid: Option<&str>, cx: &Cx) -> Result<(), OAuthError> {
+        for authorization in grant::authorizations(user, cx).await? {
+            let scopes = ScopeSet::parse(&authorization.scopes).unwrap_or_default();
+            let offline = scopes.contains("offline_access") || scopes.contains("refresh_token");
+            if !offline && (sid.is_none() || authorization.sid.as_deref() == sid) {
+                let (change, ending) = grant::ending(&authorization.id, cx.now);
+                self.changes.push(change);
+                self.endings.push(ending);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes it so, with `more` in the same commit, and then tells the apps.
+    pub async fn commit(mut self, more: Vec<Change>, cx: &Cx) -> Result<(), OAuthError> {
+        self.changes.extend(more);
+        cx.tokens.commit(Changes(self.changes), self.endings, cx.now).await?;
+        for (session, client) in &self.told {
+            cx.audit.write(json!({"event": "logout", "outcome": "signed_out", "subject": session.user,
+                "sid": session.sid, "client": client, "time": cx.now}));
+            tell(session, client, cx);
+        }
+        Ok(())
+    }
+}
+
+/// Posts a logout token (OIDC Back-Channel Logout §2.5), beside the request.
+fn tell(session: &Session, client: &str, cx: &Cx) {
+    let Some(client) = cx.policy.clients.get(client).filter(|c| !c.blocked) else { return };
+    let Some(uri) = client.interactive.backchannel_logout_uri.clone() else { return };
+    let token = id_token::sign_logout(client, session, cx);
+    let (audit, id, now) = (cx.audit.clone(), client.id.clone(), cx.now);
+    tokio::task::spawn_blocking(move || {
+        let config = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).max_redirects(0);
+        let agent = config.http_status_as_error(false).build().new_agent();
+        // Twice again: the app may be starting at this very moment.
+        let sent = (0..3).any(|round| {
+            std::thread::sleep(Duration::from_millis(300 * round));
+            agent.post(&uri).send_form([("logout_token", &*token)]).is_ok_and(|answer| answer.status().is_success())
+        });
+        let outcome = if sent { "told" } else { "failed" };
+        audit.write(json!({"event": "backchannel_logout", "outcome": outcome, "client": id, "time": now}));
+    });
+}

@@ -1,0 +1,46 @@
+//! A code on one screen, a yes on another.
+use super::*;
+
+#[tokio::test]
+async fn s42_to_s45_a_device_gets_its_tokens_when_a_person_says_yes() {
+    let w = world().await;
+    let begin = async |client: &str| {
+        read(
+            &w.post("/oauth2/device_authorization", None, &[("client_id", client), ("scope", "read offline_access")])
+                .await,
+        )
+    };
+    let poll = async |client: &str, code: &Value| {
+        let fields = [("grant_type", DEVICE), ("client_id", client), ("device_code", code.as_str().unwrap())];
+        let response = w.post("/oauth2/token", None, &fields).await;
+        (response.status().as_u16(), read(&response))
+    };
+    let started = begin("web").await;
+    let (device, user) = (&started["device_code"], started["user_code"].as_str().unwrap());
+    assert_eq!(poll("web", device).await.1["error"], "authorization_pending");
+    assert_eq!(poll("web", device).await.1["error"], "slow_down", "S43");
+    assert_eq!(poll("other", device).await.1["error"], "invalid_grant", "S44");
+    let mut b = Browser::new(&w);
+    let login = b.visit(&format!("/oauth2/device?user_code={user}")).await;
+    let confirm = b.sign_in(&login, "alice").await;
+    assert!(confirm.body.contains("The web app") && confirm.body.contains(user), "S45 {}", confirm.body);
+    let done = b.submit(&confirm, &[("decision", "allow")]).await;
+    assert!(done.body.contains("All set"), "{}", done.body);
+    let (status, body) = poll("web", device).await;
+    assert!(status == 200 && opens(&w, &body["access_token"]) && body["refresh_token"].is_string(), "{body}");
+    assert_eq!(poll("web", device).await.1["error"], "invalid_grant", "once");
+    let denied = begin("web").await;
+    let confirm =
+        b.visit(&format!("/oauth2/device?user_code={}", denied["user_code"].as_str().unwrap().to_lowercase())).await;
+    b.submit(&confirm, &[("decision", "deny")]).await;
+    assert_eq!(poll("web", &denied["device_code"]).await.1["error"], "access_denied");
+    let late = begin("web").await;
+    w.clock.advance(600);
+    assert_eq!(poll("web", &late["device_code"]).await.1["error"], "expired_token", "S43");
+    let form = b.visit("/oauth2/device").await;
+    let mut last = 0;
+    for _ in 0..11 {
+        last = b.submit(&form, &[("user_code", "BCDF-GHJK")]).await.status;
+    }
+    assert_eq!(last, 429, "S42");
+}

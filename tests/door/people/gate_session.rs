@@ -1,0 +1,129 @@
+//! Browsers that sign in at the gate itself, and those who ask it for a decision alone.
+use super::*;
+
+const GATE: &str = "__Host-portcullis-gate";
+
+/// One person with two hosts' cookies: signs in at the gate of `portal.example`.
+async fn signed_in<'a>(w: &'a World, rd: &str) -> (Browser<'a>, Browser<'a>, Shown) {
+    let (mut portal, mut id) = (Browser::new(w), Browser::new(w));
+    portal.host = "portal.example";
+    let query = form_urlencoded::Serializer::new(String::new()).append_pair("rd", rd).finish();
+    let start = portal.get(&format!("/oauth2/start?{query}")).await;
+    assert!(start.to.starts_with(&format!("{ISSUER}/oauth2/authorize?")), "{}", start.to);
+    let fields = id.authorize(&start.to, "alice").await;
+    let back = portal.get(&format!("/oauth2/callback?code={}&state={}", fields["code"], fields["state"])).await;
+    (portal, id, back)
+}
+
+async fn asked(b: &mut Browser<'_>) -> Shown {
+    b.get("/oauth2/auth").await
+}
+
+#[tokio::test]
+async fn a_browser_comes_back_with_a_session_that_answers_as_oauth2_proxy_does_and_ends_with_sign_out() {
+    let w = world().await;
+    let (mut portal, _, back) = signed_in(&w, "/reports?month=5").await;
+    assert_eq!((back.status, back.to.as_str()), (303, "/reports?month=5"));
+    let yes = asked(&mut portal).await;
+    assert_eq!(yes.status, 202);
+    for (name, value) in [("user", "alice"), ("email", "alice@example.com"), ("groups", "sales")] {
+        assert_eq!(yes.headers[&format!("x-auth-request-{name}")], value);
+    }
+    assert_eq!(portal.get("/oauth2/auth?allowed_groups=support,sales").await.status, 202);
+    assert_eq!(portal.get("/oauth2/auth?allowed_groups=support").await.status, 403);
+    let stored = w.store.scan("gate/", w.clock.now()).await.unwrap();
+    assert!(stored.len() == 1 && !stored[0].key.contains(&portal.cookies[GATE]), "S56 by digest alone");
+    assert!(portal.cookies[GATE].len() == 43, "a small cookie, the state is here");
+    portal.headers.push(("sec-fetch-site", "cross-site".to_owned()));
+    assert_eq!(portal.get("/oauth2/sign_out").await.status, 400, "S58");
+    portal.headers.clear();
+    let cookies = portal.cookies.clone();
+    assert_eq!(portal.get("/oauth2/sign_out?rd=/bye").await.to, "/bye");
+    portal.cookies = cookies;
+    assert_eq!(asked(&mut portal).await.status, 401, "S57 the server's state is gone");
+    assert_eq!(asked(&mut Browser::new(&w)).await.status, 401);
+}
+
+#[tokio::test]
+async fn a_proxy_that_asks_for_a_decision_names_the_host_and_another_host_gets_nothing() {
+    let w = world().await;
+    let (portal, ..) = signed_in(&w, "/").await;
+    let ask = async |host: &'static str, forwarded: Option<&str>| {
+        let mut b = Browser::new(&w);
+        (b.host, b.cookies) = (host, portal.cookies.clone());
+        b.headers.extend(forwarded.map(|f| ("x-forwarded-host", f.to_owned())));
+        asked(&mut b).await.status
+    };
+    assert_eq!(ask("portal.example", None).await, 202);
+    assert_eq!(ask("auth.internal", Some("Portal.example")).await, 202, "Traefik's forwardAuth");
+    assert_eq!(ask("second.example", None).await, 401, "a cookie carried over by hand");
+    assert_eq!(ask("portal.example", Some("second.example")).await, 401);
+}
+
+#[tokio::test]
+async fn s54_nobody_is_led_away_and_the_way_back_belongs_to_one_browser() {
+    let w = world().await;
+    for (rd, to) in [
+        ("https://evil.example/", "/"),
+        ("//evil.example", "/"),
+        ("/\\evil.example", "/"),
+        ("https://portal.example.evil.example/", "/"),
+        ("https://portal.example@evil.example/", "/"),
+        ("https://portal.example//evil.example", "/"),
+        ("javascript:alert(1)", "/"),
+        ("https://portal.example/a?b", "/a?b"),
+        ("https://second.example/a", "https://second.example/a"),
+    ] {
+        assert_eq!(signed_in(&w, rd).await.2.to, to, "S54 {rd}");
+    }
+    let mut portal = Browser::new(&w);
+    portal.host = "portal.example";
+    let start = portal.get("/oauth2/start").await;
+    let mut id = Browser::new(&w);
+    let fields = id.authorize(&start.to, "alice").await;
+    let callback = format!("/oauth2/callback?code={}&state={}", fields["code"], fields["state"]);
+    let mut thief = Browser::new(&w);
+    thief.host = "portal.example";
+    assert_eq!(thief.get(&callback).await.status, 400, "begun in another browser");
+    thief.get("/oauth2/start").await;
+    assert_eq!(thief.get(&callback).await.status, 400, "another way's state");
+    let forged = format!("/oauth2/callback?code={}&state=x", fields["code"]);
+    assert_eq!(portal.get(&forged).await.status, 400);
+    let cookies = portal.cookies.clone();
+    assert_eq!(portal.get(&callback).await.status, 303);
+    portal.cookies = cookies;
+    assert_eq!(portal.get(&callback).await.status, 400, "S23");
+    let mut nowhere = Browser::new(&w);
+    nowhere.host = "unknown.example";
+    assert_eq!(nowhere.get("/oauth2/start").await.status, 400, "nobody signs in there");
+}
+
+#[tokio::test]
+async fn s57_what_ends_the_person_s_session_the_app_or_the_yes_ends_it_at_the_gate() {
+    let w = world().await;
+    let (mut portal, mut id, _) = signed_in(&w, "/").await;
+    let page = id.visit("/oauth2/logout").await;
+    id.submit(&page, &[("confirm", "yes")]).await;
+    assert_eq!(asked(&mut portal).await.status, 401, "signed out at the provider");
+
+    let (mut portal, mut id, _) = signed_in(&w, "/").await;
+    let page = id.visit("/oauth2/account").await;
+    assert!(page.body.contains("The portal app"));
+    id.submit(&page, &[("action", "revoke")]).await;
+    assert_eq!(asked(&mut portal).await.status, 401, "the yes was taken back");
+
+    let (mut portal, mut id, _) = signed_in(&w, "/").await;
+    w.clock.advance(23 * 3600);
+    assert_eq!(asked(&mut portal).await.status, 401, "S57 idle");
+    let page = id.visit(&request("web", &[])).await;
+    assert!(page.body.contains("name=\"password\""));
+
+    let (mut portal, ..) = signed_in(&w, "/").await;
+    assert_eq!(asked(&mut portal).await.status, 202);
+    w.reload(|policy| {
+        let mut app = app("portal");
+        app.blocked = true;
+        policy.clients.insert("portal".into(), Arc::new(app));
+    });
+    assert_eq!(asked(&mut portal).await.status, 401, "a blocked app");
+}
