@@ -308,6 +308,34 @@ mod tests {
     }
 
     #[test]
+    fn s3_redirect_uris_carry_no_fragment_and_no_plain_http_except_loopback() {
+        for good in [
+            "https://app.example/cb",
+            "https://app.example:8443/cb?tenant=1",
+            "http://127.0.0.1/cb",
+            "http://[::1]:8080/cb",
+            "http://localhost/cb",
+            "com.example.app:/cb",
+        ] {
+            assert!(redirect_uri(good), "{good}");
+        }
+        for bad in [
+            "https://app.example/cb#x",
+            "http://app.example/cb",
+            "http://127.0.0.1.evil.example/cb",
+            "https://user@app.example/cb",
+            "https://",
+            "/cb",
+            "javascript:alert(1)",
+            "data:text/html,x",
+            "https://app.example/a b",
+            "",
+        ] {
+            assert!(!redirect_uri(bad), "S3 {bad}");
+        }
+    }
+
+    #[test]
     fn a_short_hand_made_secret_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("s"), "hunter2\n").unwrap();

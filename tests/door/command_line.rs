@@ -31,6 +31,10 @@ fn check_names_every_mistake_with_file_line_and_key() {
     ] {
         assert!(told.contains(mistake), "{mistake} in {told}");
     }
+    let gate = Gate::prepare();
+    gate.edit("conf/portcullis.toml", "app = \"portal\"", "app = \"orders-robot\"");
+    let told = text(&gate.command(&["check"], "").stderr);
+    assert!(told.contains("app: orders-robot is no app with the grant authorization_code"), "{told}");
     let routes =
         "[[route]]\nname = \"twin\"\npath = \"/status\"\npublic = true\nupstream.addresses = [\"127.0.0.1:1\"]\n";
     let gate = Gate::prepare();

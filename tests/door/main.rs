@@ -7,3 +7,4 @@ mod people;
 mod process;
 mod provider;
 mod readme;
+mod wire;
