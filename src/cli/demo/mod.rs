@@ -1,5 +1,9 @@
 //! `portcullis demo`: the tour, played over real HTTPS against a gateway of its own, and judged.
-use super::{first_start, token};
+mod machines;
+mod people;
+mod user_agent;
+
+use super::first_start;
 use std::{
     fs,
     net::TcpListener,
@@ -12,10 +16,13 @@ use ureq::{
     tls::{Certificate, RootCerts, TlsConfig},
 };
 
-const MAIN: &str = include_str!("../../conf/portcullis.toml");
-const USERS: &str = include_str!("../../conf/users.toml");
-const APP: &str = include_str!("../../conf/apps/orders-robot.toml");
-const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+const MAIN: &str = include_str!("../../../conf/portcullis.toml");
+const USERS: &str = include_str!("../../../conf/users.toml");
+const APPS: [(&str, &str); 3] = [
+    ("orders-robot.toml", include_str!("../../../conf/apps/orders-robot.toml")),
+    ("notebook.toml", include_str!("../../../conf/apps/notebook.toml")),
+    ("portal.toml", include_str!("../../../conf/apps/portal.toml")),
+];
 /// Tries, a tenth of a second apart, until something must have come true.
 const TRIES: usize = 150;
 
@@ -56,7 +63,8 @@ impl Tour {
                 .replace(":9902", &format!(":{example}"))
         };
         fs::create_dir_all(folder.join("conf/apps")).map_err(failed)?;
-        for (name, text) in [("portcullis.toml", MAIN), ("users.toml", USERS), ("apps/orders-robot.toml", APP)] {
+        let conf = [("portcullis.toml".to_owned(), MAIN), ("users.toml".to_owned(), USERS)];
+        for (name, text) in conf.into_iter().chain(APPS.map(|(name, text)| (format!("apps/{name}"), text))) {
             fs::write(folder.join("conf").join(name), moved(text)).map_err(failed)?;
         }
         first_start::make(&folder.join("certs"))?;
@@ -66,6 +74,7 @@ impl Tour {
         let agent = Agent::config_builder()
             .tls_config(tls)
             .http_status_as_error(false)
+            .max_redirects(0)
             .timeout_global(Some(Duration::from_secs(10)))
             .build()
             .new_agent();
@@ -85,51 +94,19 @@ impl Tour {
 
     fn play(&self) -> Result<(), String> {
         println!("A gateway of its own runs at {}; its policy is in {}/conf.\n", self.issuer, self.folder.display());
-        let key = self.folder.join("certs/orders-robot.key");
-        let assertion = token::assertion("orders-robot", "alice", &self.issuer, &key, 120)?;
-        let scope = ("scope", "orders:read");
-        let fields = [("grant_type", GRANT), scope, ("assertion", &*assertion)];
-        let answer = self.post("1. A token, by JWT bearer, for reading only", "/oauth2/token", &fields, 200)?;
-        let parsed: serde_json::Value = serde_json::from_str(&answer).map_err(|e| e.to_string())?;
-        let token = parsed["access_token"].as_str().ok_or("the answer holds no access_token")?.to_owned();
-        self.again(&fields)?;
-        let seen = self.call("3. The call: the API sees who calls, and no token", "GET", &token, 200)?;
-        if !seen.contains("\"x-forwarded-user\":\"alice\"") || seen.contains(&token) {
-            return Err(format!("the API saw the wrong thing: {seen}"));
-        }
-        self.call("4. A call that needs more scope", "POST", &token, 403)?;
-        self.tighten(&token)?;
-        let fields = [("client_id", "orders-robot"), ("token", &*token)];
-        self.post("7. The token is revoked", "/oauth2/revoke", &fields, 200)?;
-        self.call("8. The very next call", "GET", &token, 401)?;
+        println!("A PROGRAM THAT ACTS FOR A USER\n");
+        machines::play(self)?;
+        println!("A PERSON AND HER APP\n");
+        let mut alice = user_agent::UserAgent::new(self);
+        people::code_flow(&mut alice)?;
+        println!("A DEVICE WITHOUT A KEYBOARD\n");
+        people::device_flow(&mut alice)?;
         println!("Every answer was the right one.");
         Ok(())
     }
 
-    fn again(&self, fields: &[(&str, &str)]) -> Result<(), String> {
-        self.post("2. The same assertion again: it works once", "/oauth2/token", fields, 400).map(drop)
-    }
-
-    /// Takes the scope from the app's file while the gateway runs, and gives it back.
-    fn tighten(&self, token: &str) -> Result<(), String> {
-        let file = self.folder.join("conf/apps/orders-robot.toml");
-        let generous = fs::read_to_string(&file).map_err(|e| e.to_string())?;
-        let strict = generous.replace("\"orders:read\", ", "");
-        let write = |text: &str, status: u16| -> Result<(), String> {
-            fs::write(&file, text).map_err(|e| e.to_string())?;
-            let changed = until(|| self.send("GET", token).is_ok_and(|(got, _)| got == status));
-            changed.then_some(()).ok_or_else(|| "the edited policy did not take effect".to_owned())
-        };
-        println!("   sed -i 's/\"orders:read\", //' {}\n", file.display());
-        write(&strict, 403)?;
-        self.call("5. The app's file without orders:read: the token in hand opens nothing", "GET", token, 403)?;
-        println!("   sed -i 's/scopes = \\[/&\"orders:read\", /' {}\n", file.display());
-        write(&generous, 200)?;
-        self.call("6. The file as it was", "GET", token, 200).map(drop)
-    }
-
     fn post(&self, title: &str, path: &str, fields: &[(&str, &str)], expected: u16) -> Result<String, String> {
-        let data: Vec<String> = fields.iter().map(|(k, v)| format!("-d {k}={}", shortened(v))).collect();
+        let data: Vec<String> = fields.iter().map(|(k, v)| quoted(k, &shortened(v))).collect();
         let line = format!("curl --cacert certs/ca.pem {}{path} {}", self.issuer, data.join(" "));
         let answer = self.agent.post(format!("{}{path}", self.issuer)).send_form(fields.iter().copied());
         told(title, &line, expected, read(answer)?)
@@ -152,6 +129,10 @@ impl Tour {
     }
 }
 
+fn quoted(name: &str, value: &str) -> String {
+    if value.contains(' ') { format!("-d '{name}={value}'") } else { format!("-d {name}={value}") }
+}
+
 fn read(answer: Result<http::Response<ureq::Body>, ureq::Error>) -> Result<(u16, String), String> {
     let mut answer = answer.map_err(|e| e.to_string())?;
     let body = answer.body_mut().read_to_string().map_err(|e| e.to_string())?;
@@ -168,14 +149,20 @@ fn told(title: &str, line: &str, expected: u16, (status, body): (u16, String)) -
 
 /// Tokens and assertions are too long to read, and are nobody else's business.
 fn shortened(text: &str) -> String {
-    if text.len() > 60 && text.is_ascii() { format!("{}…", &text[..12]) } else { text.to_owned() }
+    if text.len() > 40 && !text.contains(':') && text.is_ascii() {
+        format!("{}…", &text[..12])
+    } else {
+        text.to_owned()
+    }
 }
 
 fn shortened_json(body: &str) -> String {
     match serde_json::from_str::<serde_json::Value>(body) {
         Ok(mut value) => {
-            if let Some(token) = value.get_mut("access_token") {
-                *token = shortened(token.as_str().unwrap_or_default()).into();
+            for name in ["access_token", "refresh_token", "id_token", "device_code"] {
+                if let Some(token) = value.get_mut(name) {
+                    *token = shortened(token.as_str().unwrap_or_default()).into();
+                }
             }
             value.to_string()
         }
