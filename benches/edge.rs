@@ -1,25 +1,25 @@
 //! The edge, side by side in one run: bare Pingora and the gate, same build, same upstream, same load, rounds interleaved.
 //! `make bench` prints the table; ratios are to bare Pingora on the same kind of connection.
-use pingora::prelude::*;
+mod rig;
+
 use portcullis::{
-    assembly::Assembly,
     clock::{Clock, SystemClock},
-    config, gateway,
-    log::Log,
+    config,
     metrics::Metrics,
     model::{SigningAlgorithm, TokenFormat},
     secret,
     store::memory::MemoryStore,
     token::{Claims, Tokens, keys::Keys},
 };
+use rig::{cpu, median, start};
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 #[global_allocator]
@@ -32,69 +32,11 @@ const CONNECTIONS: usize = 16;
 const COUNTED: [usize; 2] = [400, 2_400];
 const ISSUER: &str = "https://localhost";
 
-struct Bare(String);
-
-#[async_trait::async_trait]
-impl ProxyHttp for Bare {
-    type CTX = ();
-
-    fn new_ctx(&self) {}
-
-    async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut ()) -> Result<Box<HttpPeer>> {
-        Ok(Box::new(HttpPeer::new(self.0.as_str(), false, String::new())))
-    }
-}
-
-/// The server side: this same program, called with `serve`.
-fn serve(kind: &str, folder: &Path, plain: &str, tls: &str, upstream: &str) {
-    let conf = pingora::server::configuration::ServerConf { threads: 2, ..Default::default() };
-    let mut server = Server::new_with_opt_and_conf(None, conf);
-    server.bootstrap();
-    if kind == "bare" {
-        let mut service = http_proxy_service(&server.configuration, Bare(upstream.to_owned()));
-        service.add_tcp(plain);
-        let path = |name: &str| folder.join(name).display().to_string();
-        service.add_tls(tls, &path("c.pem"), &path("c.key")).expect("a certificate");
-        server.add_service(service);
-        server.run_forever();
-    }
-    let main = folder.join("portcullis.toml");
-    let assembly = Assembly::of(&main, config::load(&main).expect("good"), Log::off()).expect("assembled");
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    runtime.block_on(assembly.tokens.follow(SystemClock.now())).expect("loaded");
-    let gate = || gateway::proxy::Gateway {
-        provider: assembly.provider.clone(),
-        tokens: assembly.tokens.clone(),
-        policy: assembly.policy.clone(),
-        clock: assembly.clock.clone(),
-        metrics: assembly.metrics.clone(),
-        access_log: Log::off(),
-        authorities: Default::default(),
-    };
-    let mut service = http_proxy_service(&server.configuration, gate());
-    service.add_tcp(plain);
-    server.add_service(service);
-    let mut proxy = pingora::proxy::HttpProxy::new(gate(), server.configuration.clone());
-    proxy.handle_init_modules();
-    let limit = Duration::from_secs(10);
-    let limits = gateway::connection::Limits { handshake: limit, header: limit, connections: 1_000 };
-    let certificates = assembly.reloader.certificates();
-    let front = gateway::connection::Front::new(proxy, certificates, limits, assembly.metrics.clone());
-    let mut service = pingora::services::listening::Service::new("https".to_owned(), front.expect("a front"));
-    service.add_tcp(tls);
-    server.add_service(service);
-    server.run_forever();
-}
-
 struct Case {
     name: &'static str,
     bare: bool,
     path: &'static str,
     tokens: Vec<String>,
-}
-
-fn address() -> String {
-    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").to_string()
 }
 
 /// Answers every request of a connection with two bytes.
@@ -173,50 +115,6 @@ fn load(to: &str, tls: Option<&Arc<rustls::ClientConfig>>, case: &Case, from: us
     (begun.elapsed().as_secs_f64(), latencies)
 }
 
-/// CPU seconds of a process, user and kernel, in clock ticks of a hundredth.
-fn cpu(id: u32) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{id}/stat")).expect("it lives");
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |n: usize| fields.get(n).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
-    (ticks(11) + ticks(12)) / 100.0
-}
-
-struct Served {
-    child: Child,
-    plain: String,
-    tls: String,
-}
-
-fn start(kind: &str, folder: &Path, upstream: &str, under: &[String]) -> Served {
-    let (plain, tls) = (address(), address());
-    let this = std::env::current_exe().expect("this program").display().to_string();
-    let all = [under, &[this]].concat();
-    let child = Command::new(&all[0])
-        .args(&all[1..])
-        .args(["serve", kind, &folder.display().to_string(), &plain, &tls, upstream])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("started");
-    let up = |a: &String| {
-        (0..1200).any(|_| {
-            TcpStream::connect(a).is_ok() || {
-                std::thread::sleep(Duration::from_millis(50));
-                false
-            }
-        })
-    };
-    assert!(up(&plain) && up(&tls), "{kind} listens");
-    Served { child, plain, tls }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 fn set_up(folder: &Path, upstream: &str) -> Arc<rustls::ClientConfig> {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
     fs::write(folder.join("c.pem"), made.cert.pem()).expect("written");
@@ -269,11 +167,6 @@ fn claims(n: usize) -> Claims {
         iat: now,
         exp: now.plus(3_600),
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// User instructions a request, counted by callgrind; `None` where it is not installed.
@@ -401,7 +294,7 @@ fn main() {
     if let [serving, kind, folder, plain, tls, upstream] = &arguments[..]
         && serving == "serve"
     {
-        return serve(kind, Path::new(folder), plain, tls, upstream);
+        return rig::serve(kind, Path::new(folder), plain, tls, upstream);
     }
     let folder = tempfile::tempdir().expect("a folder");
     fs::create_dir_all(folder.path().join("data")).expect("made");

@@ -50,16 +50,14 @@ fn every_other_command_exists_and_the_sample_tables_are_accepted() {
         }
     }
     let gate = Gate::start();
-    let [route, app] = &blocks("toml")[..] else { panic!("two samples") };
+    let [intranet, intranet_app, people, route, app, calendar] = &blocks("toml")[..] else { panic!("six samples") };
     fs::copy(gate.path("certs/ca.pem"), gate.path("certs/internal.pem")).unwrap();
-    gate.edit(
-        "conf/portcullis.toml",
-        "[[route]]\nname = \"status\"",
-        &format!(
-            "{}\n[[route]]\nname = \"status\"",
-            route.replace("\"orders\"", "\"sample\"").replace("/orders/*", "/sample/*")
-        ),
-    );
+    let route = route.replace("\"orders\"", "\"sample\"").replace("/orders/*", "/sample/*");
+    let main = fs::read_to_string(gate.config()).unwrap();
+    fs::write(gate.config(), [&main, intranet, people, &route].map(String::as_str).join("\n")).unwrap();
+    let issuer = ("https://localhost:8443", gate.issuer());
+    fs::write(gate.path("conf/apps/intranet.toml"), intranet_app.replace(issuer.0, &issuer.1)).unwrap();
+    fs::write(gate.path("conf/apps/calendar.toml"), calendar).unwrap();
     let key = fs::read(gate.path("certs/orders-robot.pub.pem")).unwrap();
     fs::write(gate.path("conf/apps/billing.pem"), key).unwrap();
     let jwks = gate.curl(&[&format!("{}/.well-known/jwks.json", gate.issuer())]);
@@ -68,4 +66,6 @@ fn every_other_command_exists_and_the_sample_tables_are_accepted() {
     fs::write(gate.path("conf/apps/billing.toml"), app).unwrap();
     let out = gate.command(&["check"], "");
     assert!(out.status.success(), "{}", text(&out.stderr));
+    let warned = text(&out.stderr);
+    assert!(!warned.contains("intranet") && !warned.contains("portal"), "{warned}");
 }

@@ -1,0 +1,130 @@
+//! What both side-by-side benchmarks stand on: servers as processes of their own, and what they cost.
+use pingora::prelude::*;
+use portcullis::{
+    assembly::Assembly,
+    clock::{Clock, SystemClock},
+    config, gateway,
+    log::Log,
+};
+use std::{
+    fs,
+    net::{TcpListener, TcpStream},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+struct Bare(String);
+
+#[async_trait::async_trait]
+impl ProxyHttp for Bare {
+    type CTX = ();
+
+    fn new_ctx(&self) {}
+
+    async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut ()) -> Result<Box<HttpPeer>> {
+        Ok(Box::new(HttpPeer::new(self.0.as_str(), false, String::new())))
+    }
+}
+
+/// The server side: this same program, called with `serve`.
+pub fn serve(kind: &str, folder: &Path, plain: &str, tls: &str, upstream: &str) {
+    let conf = pingora::server::configuration::ServerConf { threads: 2, ..Default::default() };
+    let mut server = Server::new_with_opt_and_conf(None, conf);
+    server.bootstrap();
+    if kind == "bare" {
+        let mut service = http_proxy_service(&server.configuration, Bare(upstream.to_owned()));
+        service.add_tcp(plain);
+        let path = |name: &str| folder.join(name).display().to_string();
+        service.add_tls(tls, &path("c.pem"), &path("c.key")).expect("a certificate");
+        server.add_service(service);
+        server.run_forever();
+    }
+    let main = folder.join("portcullis.toml");
+    let assembly = Assembly::of(&main, config::load(&main).expect("good"), Log::off()).expect("assembled");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(assembly.tokens.follow(SystemClock.now())).expect("loaded");
+    let gate = || gateway::proxy::Gateway {
+        provider: assembly.provider.clone(),
+        tokens: assembly.tokens.clone(),
+        policy: assembly.policy.clone(),
+        clock: assembly.clock.clone(),
+        metrics: assembly.metrics.clone(),
+        access_log: Log::off(),
+        authorities: Default::default(),
+    };
+    let mut service = http_proxy_service(&server.configuration, gate());
+    service.add_tcp(plain);
+    server.add_service(service);
+    let mut proxy = pingora::proxy::HttpProxy::new(gate(), server.configuration.clone());
+    proxy.handle_init_modules();
+    let limit = Duration::from_secs(10);
+    let limits = gateway::connection::Limits { handshake: limit, header: limit, connections: 1_000 };
+    let certificates = assembly.reloader.certificates();
+    let front = gateway::connection::Front::new(proxy, certificates, limits, assembly.metrics.clone());
+    let mut service = pingora::services::listening::Service::new("https".to_owned(), front.expect("a front"));
+    service.add_tcp(tls);
+    server.add_service(service);
+    server.run_forever();
+}
+
+/// A free address.
+pub fn address() -> String {
+    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").to_string()
+}
+
+/// CPU seconds of a process, user and kernel, in clock ticks of a hundredth.
+pub fn cpu(id: u32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).expect("it lives");
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |n: usize| fields.get(n).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
+    (ticks(11) + ticks(12)) / 100.0
+}
+
+/// A server that ends with this value.
+pub struct Served {
+    /// Its process.
+    pub child: Child,
+    /// Where it listens for plain HTTP.
+    pub plain: String,
+    /// Where it listens for TLS.
+    #[allow(dead_code)] // one of the two benchmarks speaks plain HTTP alone
+    pub tls: String,
+}
+
+/// Starts this program again as a server, possibly `under` another one, and waits until it listens.
+pub fn start(kind: &str, folder: &Path, upstream: &str, under: &[String]) -> Served {
+    let (plain, tls) = (address(), address());
+    let this = std::env::current_exe().expect("this program").display().to_string();
+    let all = [under, &[this]].concat();
+    let child = Command::new(&all[0])
+        .args(&all[1..])
+        .args(["serve", kind, &folder.display().to_string(), &plain, &tls, upstream])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("started");
+    let up = |a: &String| {
+        (0..1200).any(|_| {
+            TcpStream::connect(a).is_ok() || {
+                std::thread::sleep(Duration::from_millis(50));
+                false
+            }
+        })
+    };
+    assert!(up(&plain) && up(&tls), "{kind} listens");
+    Served { child, plain, tls }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The middle one.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
