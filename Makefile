@@ -11,7 +11,8 @@ demo: setup
 	cargo build --release --locked
 	target/release/portcullis demo
 
-test: setup
+test:
+	@scripts/setup.sh test
 	cargo test --locked
 
 bench: setup

@@ -1,16 +1,44 @@
 #!/usr/bin/env bash
-# Installs the system packages that the build needs and the machine lacks.
+# Installs the system packages that the build needs and the machine lacks; `setup.sh test` also what the tests need.
 set -euo pipefail
+cd "$(dirname "$0")/.."
 missing=()
 command -v cmake >/dev/null || missing+=(cmake)   # zlib-ng, which the gateway's HTTP compression links
 command -v cc >/dev/null || missing+=(gcc libc6-dev)   # SQLite and the cryptography are compiled from source
 command -v curl >/dev/null || missing+=(curl)   # the tests and the tour call the gateway with it
-[ ${#missing[@]} -eq 0 ] && exit 0
-if ! command -v apt-get >/dev/null; then
-  echo "The build needs: ${missing[*]} (or what your system calls them). Please install them." >&2
+if [ "${1:-}" = test ]; then
+  command -v node >/dev/null || missing+=(nodejs)   # runs the clients that nobody here wrote
+  command -v npm >/dev/null || missing+=(npm)   # fetches them
+  command -v chromium >/dev/null || missing+=(chromium)   # people's flows are played in a real browser
+  if [ -z "$(command -v fc-list)" ] || [ -z "$(fc-list 2>/dev/null | head -n 1)" ]; then
+    missing+=(fontconfig fonts-dejavu-core)   # a page without a font has no text to look at
+  fi
+fi
+if [ ${#missing[@]} -gt 0 ]; then
+  if ! command -v apt-get >/dev/null; then
+    echo "Missing: ${missing[*]} (or what your system calls them). Please install them and begin again." >&2
+    exit 1
+  fi
+  sudo=""
+  if [ "$(id -u)" -ne 0 ]; then
+    sudo=sudo
+    command -v sudo >/dev/null || { echo "Missing: ${missing[*]}. Please install them as root." >&2; exit 1; }
+  fi
+  echo "Installing ${missing[*]}; scripts/setup.sh says what each is for."
+  $sudo apt-get update -q
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
+fi
+[ "${1:-}" = test ] || exit 0
+
+# The packages of tests/clients, exactly those of its lock file, and only when that has changed.
+cd tests/clients
+if [ "$(node -p 'process.versions.node.split(".")[0]')" -lt 20 ]; then
+  echo "tests/clients need Node.js 20 or newer; here is $(node --version)." >&2
   exit 1
 fi
-echo "Installing ${missing[*]}: native code in the dependencies is compiled with them."
-sudo=""; [ "$(id -u)" -eq 0 ] || sudo=sudo
-$sudo apt-get update -q
-$sudo apt-get install -y -q --no-install-recommends "${missing[@]}"
+stamp=node_modules/.installed
+if ! cmp -s package-lock.json "$stamp"; then
+  echo "Installing the packages of tests/clients."
+  npm ci --no-progress --loglevel=error
+  cp package-lock.json "$stamp"
+fi
