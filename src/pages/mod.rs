@@ -132,15 +132,19 @@ fn script_source() -> &'static str {
     SOURCE.get_or_init(|| format!("'sha256-{}'", STANDARD.encode(crate::secret::Digest::of(SUBMIT.as_bytes()).0)))
 }
 
-/// The origin, or the scheme where it is an app's own, as a CSP source.
+/// Where a form may lead whose answer goes to `uri`, as CSP sources. Chromium holds every redirect after a form to
+/// them, also those of the app itself, which may send the browser on from its callback to any site of its own.
 fn source(uri: &str) -> Option<String> {
     let (scheme, rest) = uri.split_once(':')?;
-    if !matches!(scheme, "https" | "http") {
-        return Some(format!("{scheme}:"));
+    match scheme {
+        "https" => Some("https:".to_owned()),
+        "http" => {
+            let authority = rest.strip_prefix("//")?.split(['/', '?']).next()?;
+            // Whatever could end the source and begin another one stays out.
+            (!authority.contains([';', ',', ' ', '\''])).then(|| format!("http://{authority} https:"))
+        }
+        own => Some(format!("{own}:")),
     }
-    let authority = rest.strip_prefix("//")?.split(['/', '?']).next()?;
-    // Whatever could end the source and begin another one stays out.
-    (!authority.contains([';', ',', ' ', '\''])).then(|| format!("{scheme}://{authority}"))
 }
 
 /// The style sheet, in the operator's colours.
@@ -199,12 +203,14 @@ mod tests {
     }
 
     #[test]
-    fn forms_lead_to_the_app_and_nowhere_else() {
+    fn forms_lead_to_the_app_and_where_it_sends_on() {
         let page = Page::new("login", Value::Null);
         let policy = |uri: &str| content_security_policy(&page, &[uri]);
-        assert!(policy("https://a.example/cb?x").contains("form-action 'self' https://a.example;"));
+        assert!(content_security_policy(&page, &[]).contains("form-action 'self';"));
+        assert!(policy("https://a.example/cb?x").contains("form-action 'self' https:;"));
+        assert!(policy("http://127.0.0.1:9/cb").contains("form-action 'self' http://127.0.0.1:9 https:;"));
         assert!(policy("com.example.app:/cb").contains("form-action 'self' com.example.app:;"));
-        assert!(policy("https://a.example;script-src *").contains("form-action 'self';"));
+        assert!(policy("http://127.0.0.1;script-src *").contains("form-action 'self';"));
         assert_eq!(language("fr-FR,de-CH;q=0.9,en;q=0.1"), "de");
     }
 }
