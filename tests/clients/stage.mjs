@@ -82,7 +82,9 @@ export class Stage {
   }
 }
 
+/// `SCENARIO=words cargo test --test door browser` plays those whose names contain the words.
 export function scenario(name, play, timeout = 30_000) {
+  if (!name.includes(process.env.SCENARIO ?? '')) return
   test(name, { timeout }, async () => {
     const stage = new Stage()
     try {
