@@ -27,7 +27,7 @@ for (const scripts of [true, false]) {
     await page.goto(device.verification_uri_complete)
     await signIn(page, scripts ? 'screen' : 'quiet-screen')
     await sees(page, 'Orders notebook asks for access')
-    assert.equal(await page.locator('strong.code').textContent(), device.user_code)
+    assert.equal(await page.locator('p.code').textContent(), device.user_code)
     await allow(page)
     await sees(page, 'All set')
     const { status, body } = await poll(device)
