@@ -193,7 +193,8 @@ impl Gate {
             let _ = child.wait();
         }
         let printed = fs::read_to_string(printed).unwrap();
-        assert!(ended.is_some_and(|status| status.success()), "{printed}");
+        println!("{printed}");
+        assert!(ended.is_some_and(|status| status.success()), "{script} failed");
         printed
     }
 
