@@ -1,5 +1,6 @@
 // openid-client of npm, unmodified, against every endpoint it knows.
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { before, test } from 'node:test'
 import * as client from 'openid-client'
 import { pause, UserAgent } from './agent.mjs'
@@ -187,6 +188,19 @@ test('S17 S19 S20 client credentials: by header or by form, never without the se
   const wrong = await client.discovery(issuer, 'office', undefined, client.ClientSecretPost(`${secret}!`))
   await assert.rejects(client.clientCredentialsGrant(wrong), unauthenticated)
   await assert.rejects(client.clientCredentialsGrant(notebook), refused('unauthorized_client'))
+})
+
+test('S17 S37 private_key_jwt: an assertion instead of a secret, each of them once', async () => {
+  const pem = readFileSync(process.env.KEY, 'utf8').replace(/-----[^-]+-----|\s/g, '')
+  const algorithm = { name: 'ECDSA', namedCurve: 'P-256' }
+  const key = await crypto.subtle.importKey('pkcs8', Buffer.from(pem, 'base64'), algorithm, false, ['sign'])
+  const keyed = await client.discovery(issuer, 'keyed', undefined, client.PrivateKeyJwt(key))
+  const tokens = await client.clientCredentialsGrant(keyed, { scope: 'orders:read' })
+  assert.equal(await gate(keyed, tokens.access_token), 200)
+  const fixed = { [client.modifyAssertion]: (_, payload) => { payload.jti = 'the same again' } }
+  const careless = await client.discovery(issuer, 'keyed', undefined, client.PrivateKeyJwt(key, fixed))
+  await client.clientCredentialsGrant(careless)
+  await assert.rejects(client.clientCredentialsGrant(careless), unauthenticated)
 })
 
 test('pushed requests: the browser carries a handle alone, which works once', async () => {

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { createHash, X509Certificate } from 'node:crypto'
 import { accessSync, constants, mkdirSync, readFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
-import { after, before, test } from 'node:test'
+import { after, before, describe, test } from 'node:test'
 import { chromium } from 'playwright-core'
 
 export const issuer = process.env.ISSUER
@@ -24,7 +24,7 @@ function installed() {
   throw new Error('chromium is missing: run scripts/setup.sh test')
 }
 
-before(async () => {
+async function launch() {
   // The gate's own key and no other: what Chromium says of certificates stays true.
   const key = new X509Certificate(readFileSync(process.env.CERTIFICATE)).publicKey
   const pin = createHash('sha256').update(key.export({ type: 'spki', format: 'der' })).digest('base64')
@@ -41,9 +41,7 @@ before(async () => {
       '--disable-sync',
     ],
   })
-})
-
-after(() => browser?.close())
+}
 
 export class Stage {
   violations = []
@@ -52,7 +50,7 @@ export class Stage {
   /// A browser of its own: no cookie, nothing remembered.
   async browser(options = {}) {
     const context = await browser.newContext({ locale: 'en-GB', ...options })
-    context.setDefaultTimeout(8_000)
+    context.setDefaultTimeout(20_000)
     await context.addInitScript(() =>
       addEventListener('securitypolicyviolation', e =>
         console.error(`Content Security Policy: ${e.violatedDirective} ${e.blockedURI}`)))
@@ -83,8 +81,22 @@ export class Stage {
 }
 
 /// `SCENARIO=words cargo test --test door browser` plays those whose names contain the words.
-export function scenario(name, play, timeout = 30_000) {
-  if (!name.includes(process.env.SCENARIO ?? '')) return
+export function scenario(name, play, timeout = 60_000) {
+  if (name.includes(process.env.SCENARIO ?? '')) scenarios.push({ name, play, timeout })
+}
+
+const scenarios = []
+
+/// Plays them, some at a time: a browser waits more than it works.
+export function raiseTheCurtain() {
+  describe('people in a real browser', { concurrency: 3 }, () => {
+    before(launch)
+    after(() => browser?.close())
+    scenarios.forEach(perform)
+  })
+}
+
+function perform({ name, play, timeout }) {
   test(name, { timeout }, async () => {
     const stage = new Stage()
     try {

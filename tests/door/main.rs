@@ -5,6 +5,7 @@ mod browser;
 mod clients;
 mod command_line;
 mod gate;
+mod npm;
 mod people;
 mod process;
 mod provider;

@@ -99,3 +99,18 @@ scenario('S58 a form that another site posts is not taken', async stage => {
   assert.equal(await call(tokens.access_token), 200)
   app.close()
 })
+
+scenario('S11 no other site shows a page of ours in a frame of its own', async stage => {
+  const app = await openApp()
+  const page = await stage.page()
+  await granted(page, app, 'framed')
+  await page.goto(`${app.origin}/`)
+  const refused = page.waitForEvent('console', message => message.text().includes('frame-ancestors'))
+  await page.evaluate(address => {
+    document.body.append(Object.assign(document.createElement('iframe'), { src: address }))
+  }, `${issuer}/oauth2/account`)
+  await refused
+  assert.equal(await page.frameLocator('iframe').getByText('Your apps').count(), 0)
+  assert.equal(stage.violations.splice(0).length, 1, 'that one was to be expected')
+  app.close()
+})

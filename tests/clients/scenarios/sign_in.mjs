@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { openApp } from '../app.mjs'
 import { allow, issuer, scenario, sees, signIn } from '../stage.mjs'
 
-scenario('S12 first time: login, consent, code, token, a call through the gate; then straight on', async stage => {
+scenario('S12 S56 first time: login, consent, code, token, a call through the gate; then straight on', async stage => {
   const app = await openApp()
   const page = await stage.page()
   const first = app.request()
@@ -19,6 +19,11 @@ scenario('S12 first time: login, consent, code, token, a call through the gate; 
   await allow(page)
   const tokens = await app.arrive(page, first)
   assert.ok(tokens.refresh_token && tokens.id_token)
+  const cookies = (await page.context().cookies(issuer)).filter(c => c.name.startsWith('__Host-portcullis'))
+  assert.ok(cookies.some(c => c.name === '__Host-portcullis'))
+  for (const { secure, httpOnly, sameSite, path } of cookies) {
+    assert.deepEqual([secure, httpOnly, sameSite, path], [true, true, 'Lax', '/'], 'S56')
+  }
 
   const again = app.request()
   const shown = []
