@@ -31,3 +31,46 @@ pub struct Claims {
     /// Expires at.
     pub exp: Timestamp,
 }
+
+/// The claims as an opaque token seals them, in a compact form: every request carries it. The issuer is whoever holds
+/// the key. Borrowed, since what opens a token keeps most of it elsewhere.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Sealed<'a> {
+    /// Subject.
+    pub sub: &'a str,
+    /// Client.
+    pub client_id: &'a str,
+    /// Audience.
+    pub aud: &'a str,
+    /// Scopes, space-delimited.
+    pub scope: &'a str,
+    /// Identifier.
+    pub jti: &'a str,
+    /// The authorization it is issued from, where one is kept.
+    pub grant_id: Option<&'a str>,
+    /// The refresh token's generation it is issued beside.
+    pub generation: Option<u32>,
+    /// When the subject proved who they are.
+    pub auth_time: Option<Timestamp>,
+    /// Issued at.
+    pub iat: Timestamp,
+    /// Expires at.
+    pub exp: Timestamp,
+}
+
+impl<'a> From<&'a Claims> for Sealed<'a> {
+    fn from(claims: &'a Claims) -> Self {
+        Self {
+            sub: &claims.sub,
+            client_id: &claims.client_id,
+            aud: &claims.aud,
+            scope: &claims.scope,
+            jti: &claims.jti,
+            grant_id: claims.grant_id.as_deref(),
+            generation: claims.generation,
+            auth_time: claims.auth_time,
+            iat: claims.iat,
+            exp: claims.exp,
+        }
+    }
+}

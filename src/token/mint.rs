@@ -1,5 +1,5 @@
 //! Everything that is sealed or signed with our own keys.
-use super::{B64, Claims, Opened, Tokens};
+use super::{B64, Claims, Opened, Tokens, claims::Sealed};
 use crate::{
     clock::Timestamp,
     model::{SigningAlgorithm, TokenFormat},
@@ -19,7 +19,7 @@ impl Tokens {
             TokenFormat::Opaque => {
                 let keys = self.keys.load();
                 let key = keys.current();
-                let plain = serde_json::to_vec(claims).expect("claims are strings and numbers");
+                let plain = postcard::to_stdvec(&Sealed::from(claims)).expect("claims are strings and numbers");
                 format!("pc_{}_{}", key.kid, B64.encode(key.seal(&plain)))
             }
             TokenFormat::Jwt => self.sign("at+jwt", claims, algorithm),

@@ -19,6 +19,7 @@ use crate::{
 use arc_swap::ArcSwap;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as B64};
 pub use claims::Claims;
+use claims::Sealed;
 use jsonwebtoken::{Algorithm, Validation};
 use keys::Keys;
 use prometheus::IntCounter;
@@ -270,11 +271,10 @@ impl Tokens {
     }
 
     fn open_cold(&self, token: &str, now: Timestamp) -> Option<Opened> {
-        let claims: Claims = match token.strip_prefix("pc_") {
+        let opened = match token.strip_prefix("pc_") {
             Some(sealed) => self.unseal(sealed, now),
-            None => self.verify("at+jwt", token, now),
+            None => self.opened(&self.verify("at+jwt", token, now)?),
         }?;
-        let opened = self.opened(claims)?;
         if opened.authorization != opened.jti {
             self.usage.note(&opened.authorization, opened.generation, now);
         }
@@ -282,15 +282,19 @@ impl Tokens {
     }
 
     /// `claims` as if they had come in a token.
-    pub fn opened(&self, claims: Claims) -> Option<Opened> {
+    pub fn opened(&self, claims: &Claims) -> Option<Opened> {
+        self.opened_from(Sealed::from(claims))
+    }
+
+    fn opened_from(&self, claims: Sealed<'_>) -> Option<Opened> {
         let jti: Arc<str> = claims.jti.into();
         let authorization: Arc<str> = claims.grant_id.map_or_else(|| jti.clone(), Arc::from);
-        let lifelines = Lifelines::of([&jti, &authorization, &claims.client_id, &claims.sub]);
+        let lifelines = self.revocations.lifelines([&jti, &authorization, claims.client_id, claims.sub]);
         Some(Opened {
-            client: self.shared.text(&claims.client_id),
+            client: self.shared.text(claims.client_id),
             subject: claims.sub.into(),
-            scopes: self.shared.scopes(&claims.scope)?,
-            audience: self.shared.text(&claims.aud),
+            scopes: self.shared.scopes(claims.scope)?,
+            audience: self.shared.text(claims.aud),
             authorization,
             auth_time: claims.auth_time,
             generation: claims.generation.unwrap_or(0),
@@ -301,11 +305,11 @@ impl Tokens {
         })
     }
 
-    fn unseal(&self, sealed: &str, now: Timestamp) -> Option<Claims> {
+    fn unseal(&self, sealed: &str, now: Timestamp) -> Option<Opened> {
         let (kid, body) = (sealed.get(..8)?, sealed.get(8..)?.strip_prefix('_')?);
         let mut body = B64.decode(body).ok()?;
         let keys = self.keys.load();
-        serde_json::from_slice(keys.find(kid, now)?.unseal(&mut body)?).ok()
+        self.opened_from(postcard::from_bytes(keys.find(kid, now)?.unseal(&mut body)?).ok()?)
     }
 
     fn verify<T: serde::de::DeserializeOwned>(&self, typ: &str, token: &str, now: Timestamp) -> Option<T> {

@@ -1,11 +1,13 @@
 //! What can end a token, as shared atomics: ending flips a flag, nobody scans.
 use crate::{
     clock::Timestamp,
-    secret::Digest,
+    secret,
     store::{Change, Expect, Record},
 };
+use siphasher::sip::SipHasher13;
 use std::{
     collections::HashMap,
+    hash::Hasher,
     sync::{
         PoisonError, RwLock,
         atomic::{AtomicI64, Ordering},
@@ -23,20 +25,11 @@ pub struct Lifelines([u32; 4]);
 /// What a token may be ended by: its identifier, authorization, client and subject.
 pub type Names<'a> = [&'a str; 4];
 
-impl Lifelines {
-    /// Of a token.
-    pub fn of(names: Names<'_>) -> Self {
-        Self(targets(names).map(|target| bucket(&target)))
-    }
-}
+/// What comes before each of the names in a target.
+const KINDS: [&str; 4] = ["token/", "authorization/", "client/", "subject/"];
 
-fn targets([token, authorization, client, subject]: Names<'_>) -> [String; 4] {
-    [
-        format!("token/{token}"),
-        format!("authorization/{authorization}"),
-        format!("client/{client}"),
-        format!("subject/{subject}"),
-    ]
+fn targets(names: Names<'_>) -> [String; 4] {
+    std::array::from_fn(|n| [KINDS[n], names[n]].concat())
 }
 
 /// Something that ends tokens; part of the commit that decides it, and felt at the gate right after.
@@ -69,27 +62,39 @@ impl Ending {
     }
 }
 
-fn bucket(target: &str) -> u32 {
-    let digest = Digest::of(target.as_bytes()).0;
-    u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]) % BUCKETS as u32
-}
-
 /// What was ended on this node. Each flag is shared by all targets of its bucket and holds the latest instant up to
 /// which one of them has ended tokens: a check is four loads, and only behind a raised flag is the exact target
 /// looked up. So a cached token carries sixteen bytes, and nothing has to be registered for it.
 pub struct Revocations {
     flags: Box<[AtomicI64]>,
+    /// Places targets in buckets; its key is this process's own, so that nobody can choose names that meet.
+    places: SipHasher13,
     /// By target: tokens issued up to the first instant are ended; forgotten after the second.
     ended: RwLock<HashMap<String, (Timestamp, Timestamp)>>,
 }
 
 impl Default for Revocations {
     fn default() -> Self {
-        Self { flags: (0..BUCKETS).map(|_| AtomicI64::new(i64::MIN)).collect(), ended: RwLock::default() }
+        Self {
+            flags: (0..BUCKETS).map(|_| AtomicI64::new(i64::MIN)).collect(),
+            places: SipHasher13::new_with_key(&secret::random::<16>()),
+            ended: RwLock::default(),
+        }
     }
 }
 
 impl Revocations {
+    /// The flags of a token.
+    pub fn lifelines(&self, names: Names<'_>) -> Lifelines {
+        Lifelines(std::array::from_fn(|n| self.bucket([KINDS[n], names[n]])))
+    }
+
+    fn bucket(&self, target: [&str; 2]) -> u32 {
+        let mut place = self.places;
+        target.iter().for_each(|part| place.write(part.as_bytes()));
+        (place.finish() % BUCKETS as u64) as u32
+    }
+
     /// Whether a token issued at `issued` has been ended; `names` are what it may be ended by.
     pub fn has_ended(&self, lifelines: Lifelines, issued: Timestamp, names: Names<'_>) -> bool {
         let raised = |at: &u32| self.flags[*at as usize].load(Ordering::Acquire) >= issued.0;
@@ -106,7 +111,7 @@ impl Revocations {
         let mut ended = self.ended.write().unwrap_or_else(PoisonError::into_inner);
         let known = ended.entry(target.clone()).or_insert((before, until));
         *known = (known.0.max(before), known.1.max(until));
-        self.flags[bucket(target) as usize].fetch_max(before.0, Ordering::AcqRel);
+        self.flags[self.bucket([target, ""]) as usize].fetch_max(before.0, Ordering::AcqRel);
     }
 
     /// Forgets what ended tokens that have expired anyway.
@@ -116,7 +121,7 @@ impl Revocations {
         ended.retain(|target, (_, until)| {
             let stays = *until > now;
             if !stays {
-                lowered.insert(bucket(target), i64::MIN);
+                lowered.insert(self.bucket([target, ""]), i64::MIN);
             }
             stays
         });
@@ -125,7 +130,7 @@ impl Revocations {
         }
         // Another target's flag may be the same one.
         for (target, (before, _)) in ended.iter() {
-            if let Some(flag) = lowered.get_mut(&bucket(target)) {
+            if let Some(flag) = lowered.get_mut(&self.bucket([target, ""])) {
                 *flag = before.0.max(*flag);
             }
         }
@@ -157,7 +162,7 @@ mod tests {
 
     fn ended(all: &Revocations, [a, c, s]: [&str; 3], issued: i64) -> bool {
         let names = ["t", a, c, s];
-        all.has_ended(Lifelines::of(names), Timestamp(issued), names)
+        all.has_ended(all.lifelines(names), Timestamp(issued), names)
     }
 
     #[test]
@@ -178,7 +183,7 @@ mod tests {
         let all = Revocations::default();
         let twin = (0..).map(|n| format!("t{n}")).find(|t| {
             let [_, other, ..] = targets(["", t, "", ""]);
-            t != "t0" && bucket(&other) == bucket("authorization/t0")
+            t != "t0" && all.bucket([&other, ""]) == all.bucket(["authorization/t0", ""])
         });
         let twin = twin.unwrap();
         all.end(&Ending::of("authorization/t0".to_owned(), Timestamp(50)));

@@ -31,7 +31,7 @@ fn check_names_every_mistake_with_file_line_and_key() {
     ] {
         assert!(told.contains(mistake), "{mistake} in {told}");
     }
-    let gate = Gate::prepare();
+    let gate = Gate::start();
     gate.edit("conf/portcullis.toml", "app = \"portal\"", "app = \"orders-robot\"");
     let told = text(&gate.command(&["check"], "").stderr);
     assert!(told.contains("app: orders-robot is no app with the grant authorization_code"), "{told}");

@@ -236,7 +236,9 @@ fn a_policy_file_takes_effect_while_running_and_a_bad_one_changes_nothing() {
     let token = gate.token();
     assert_eq!(gate.call(&token), 200);
     fs::create_dir(gate.path("apps-2")).unwrap();
-    fs::copy(gate.path("apps-1/orders-robot.toml"), gate.path("apps-2/orders-robot.toml")).unwrap();
+    for app in ["orders-robot.toml", "portal.toml"] {
+        fs::copy(gate.path("apps-1").join(app), gate.path("apps-2").join(app)).unwrap();
+    }
     gate.edit("apps-2/orders-robot.toml", "client_id", "blocked = true\nclient_id");
     std::os::unix::fs::symlink(gate.path("apps-2"), gate.path("next")).unwrap();
     fs::rename(gate.path("next"), gate.path("conf/apps")).unwrap();

@@ -114,10 +114,7 @@ async fn the_user_agent_flow_answers_in_the_fragment_and_a_pushed_request_works_
     let posted = b.get(&request("implicit", &[("response_type", "token"), ("response_mode", "form_post")])).await;
     assert!(
         posted.body.contains("name=\"access_token\"")
-            && posted.headers["content-security-policy"]
-                .to_str()
-                .unwrap()
-                .contains("form-action 'self' https://app.example;")
+            && posted.headers["content-security-policy"].to_str().unwrap().contains("form-action 'self' https:;")
     );
     let pushed = request("web", &[]);
     let fields: Vec<(String, String)> =
