@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     model::{AuthMethod, Client},
-    store::Change,
+    store::{Change, Changes, StoreError},
     token::assertion,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -23,6 +23,24 @@ pub struct Authenticated {
     pub proven: bool,
     /// Single use of its assertion.
     pub once: Option<Change>,
+}
+
+impl Authenticated {
+    /// Uses the assertion up where the request writes nothing else (S37).
+    pub async fn spend(&mut self, cx: &Cx) -> Result<(), OAuthError> {
+        match self.once.take() {
+            Some(once) => cx.store.commit(Changes(vec![once]), cx.now).await.map_err(replayed),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where nothing but a client's assertion can have been written before (RFC 7521 §4.2.1).
+pub fn replayed(error: StoreError) -> OAuthError {
+    match error {
+        StoreError::Conflict(_) => refused("client assertion: used before"),
+        other => other.into(),
+    }
 }
 
 enum Presented {

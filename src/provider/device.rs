@@ -52,7 +52,7 @@ pub async fn authorization(request: &Request<Bytes>, cx: &Cx) -> Result<Value, O
     }
     let mut changes = vec![code.begin(&device_code, &user_code)];
     changes.extend(caller.once);
-    cx.store.commit(Changes(changes), cx.now).await?;
+    cx.store.commit(Changes(changes), cx.now).await.map_err(client_auth::replayed)?;
     let shown = device_code::shown_user_code(&user_code);
     let page = format!("{}{}", cx.policy.issuer, paths::DEVICE);
     cx.audit.write(json!({"event": "device", "outcome": "begun", "client": client.id, "time": cx.now}));

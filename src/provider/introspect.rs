@@ -10,10 +10,11 @@ use http::Request;
 use serde_json::{Value, json};
 
 /// A caller must authenticate and sees only its own tokens (S46); all else is inactive (S48).
-pub fn answer(request: &Request<Bytes>, cx: &Cx) -> Result<Value, OAuthError> {
+pub async fn answer(request: &Request<Bytes>, cx: &Cx) -> Result<Value, OAuthError> {
     let params = Params::read(request)?;
     let caller = client_auth::authenticate(request.headers(), &params, cx)?.filter(|c| c.proven);
-    let caller = caller.ok_or_else(|| OAuthError::new(Code::InvalidClient, "client authentication failed"))?;
+    let mut caller = caller.ok_or_else(|| OAuthError::new(Code::InvalidClient, "client authentication failed"))?;
+    caller.spend(cx).await?;
     let token = params.require("token", "token is missing")?;
     let inactive = json!({"active": false});
     let opened = match cx.tokens.open(token, cx.now) {

@@ -220,7 +220,7 @@ impl Provider {
         match path {
             paths::TOKEN => self.token(&request, &cx).await,
             paths::REVOKE => settle("revoke", &cx, revoke::answer(&request, &cx).await),
-            paths::INTROSPECT => settle("introspect", &cx, introspect::answer(&request, &cx).map(Some)),
+            paths::INTROSPECT => settle("introspect", &cx, introspect::answer(&request, &cx).await.map(Some)),
             paths::DEVICE_AUTHORIZATION => settle("device", &cx, device::authorization(&request, &cx).await.map(Some)),
             paths::USERINFO => settle("userinfo", &cx, userinfo::answer(&request, &cx).await.map(Some)),
             paths::PAR => {

@@ -47,7 +47,7 @@ pub async fn push(request: &Request<Bytes>, cx: &Cx) -> Result<Value, OAuthError
         body: serde_json::to_vec(&checked).expect("a request is plain data"),
     };
     let changes = std::iter::once(Change::Put(record, Expect::Absent)).chain(caller.once).collect();
-    cx.store.commit(Changes(changes), cx.now).await?;
+    cx.store.commit(Changes(changes), cx.now).await.map_err(client_auth::replayed)?;
     Ok(json!({"request_uri": format!("{PREFIX}{handle}"), "expires_in": LIFETIME}))
 }
 

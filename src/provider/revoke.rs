@@ -19,10 +19,11 @@ use serde_json::{Value, json};
 pub async fn answer(request: &Request<Bytes>, cx: &Cx) -> Result<Option<Value>, OAuthError> {
     let params = Params::read(request)?;
     let failed = || OAuthError::new(Code::InvalidClient, "client authentication failed");
-    let caller = client_auth::authenticate(request.headers(), &params, cx)?.ok_or_else(failed)?;
+    let mut caller = client_auth::authenticate(request.headers(), &params, cx)?.ok_or_else(failed)?;
     if !caller.proven && caller.client.auth_method != AuthMethod::None {
         return Err(failed());
     }
+    caller.spend(cx).await?;
     let token = params.require("token", "token is missing")?;
     if let Some((id, secret)) = Authorization::parse(token) {
         revoke_refresh_token(id, secret, &caller.client, cx).await?;

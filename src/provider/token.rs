@@ -86,8 +86,15 @@ pub async fn issue(redeemed: Redeemed, once: Option<Change>, cx: &Cx) -> Result<
     if let Some(refresh_token) = refresh_token {
         answer["refresh_token"] = refresh_token.into();
     }
+    let proof = match &once {
+        Some(Change::Put(record, _)) => Some(record.key.clone()),
+        Some(Change::Delete(..)) | None => None,
+    };
     changes.extend(once);
-    cx.tokens.commit(Changes(changes), endings, cx.now).await.map_err(used_before)?;
+    cx.tokens.commit(Changes(changes), endings, cx.now).await.map_err(|error| match error {
+        StoreError::Conflict(key) if Some(&key) == proof.as_ref() => client_auth::replayed(StoreError::Conflict(key)),
+        other => used_before(other),
+    })?;
     Ok(answer)
 }
 
