@@ -201,6 +201,12 @@ test('S17 S37 private_key_jwt: an assertion instead of a secret, each of them on
   const careless = await client.discovery(issuer, 'keyed', undefined, client.PrivateKeyJwt(key, fixed))
   await client.clientCredentialsGrant(careless)
   await assert.rejects(client.clientCredentialsGrant(careless), unauthenticated)
+  await assert.rejects(client.tokenIntrospection(careless, tokens.access_token), unauthenticated)
+  await assert.rejects(client.tokenRevocation(careless, tokens.access_token), unauthenticated)
+  assert.equal(await gate(keyed, tokens.access_token), 200)
+  assert.equal((await client.tokenIntrospection(keyed, tokens.access_token)).active, true)
+  await client.tokenRevocation(keyed, tokens.access_token)
+  assert.equal(await gate(keyed, tokens.access_token), 401)
 })
 
 test('pushed requests: the browser carries a handle alone, which works once', async () => {
