@@ -139,14 +139,14 @@ for (const [language, locale] of [['en', 'en-GB'], ['de', 'de-CH']]) {
     await look('enrol')
     await visitor.enter('#code', '000000', '.problem')
     await look('enrol-wrong')
-    await visitor.enter('#code', oneTimeCode(secret, -1), 'button[value=allow]')
+    await visitor.enter('#code', oneTimeCode(secret), 'button[value=allow]')
     await page.goto(vault.request({ scope: 'openid', prompt: 'login' }).url)
     await visitor.signIn(user)
     await page.locator('#code').waitFor()
     await look('second-factor')
     await visitor.enter('#code', '000000', '.problem')
     await look('second-factor-wrong')
-    await visitor.enter('#code', oneTimeCode(secret), 'button[value=allow]')
+    await visitor.enter('#code', oneTimeCode(secret, 1), 'button[value=allow]')
 
     for (const client of ['notebook', 'long']) {
       await page.goto(`${issuer}/oauth2/account`)
