@@ -8,14 +8,15 @@ use portcullis::{
         ctx::{Admitted, Ctx},
         denial::Told,
         guard::{self, Denial},
+        identity::{self, Arrival},
         mount,
-        upstream::{self, Arrival, ParsedAuthorities},
+        upstream::{Attempt, Peers},
     },
     log,
 };
 use std::path::Path;
 
-struct TheirProxy(Assembly);
+struct TheirProxy(Assembly, Peers);
 
 #[async_trait::async_trait]
 impl ProxyHttp for TheirProxy {
@@ -46,12 +47,12 @@ impl ProxyHttp for TheirProxy {
 
     async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
         let route = admitted(ctx)?.permit.route();
-        upstream::peer(&route.upstream, &route.turn, &ParsedAuthorities::default()).await
+        self.1.next(route, &mut Attempt::First).await
     }
 
     async fn upstream_request_filter(&self, _: &mut Session, rq: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
         let arrival = Arrival { client: None, host: None, scheme: "http" };
-        upstream::identify(rq, ctx, admitted(ctx)?, arrival, &self.0.tokens, self.0.clock.now())
+        identity::identify(rq, ctx, admitted(ctx)?, arrival, &self.0.tokens, self.0.clock.now())
     }
 }
 
@@ -75,7 +76,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     portcullis.reloader.clone().watch()?;
     let mut server = Server::new(None)?;
     server.bootstrap();
-    let mut service = http_proxy_service(&server.configuration, TheirProxy(portcullis));
+    let mut service = http_proxy_service(&server.configuration, TheirProxy(portcullis, Peers::default()));
     service.add_tcp(&address);
     server.add_service(service);
     server.run_forever()

@@ -51,7 +51,7 @@ pub fn serve(kind: &str, folder: &Path, plain: &str, tls: &str, upstream: &str) 
         clock: assembly.clock.clone(),
         metrics: assembly.metrics.clone(),
         access_log: Log::off(),
-        authorities: Default::default(),
+        peers: Default::default(),
     };
     let mut service = http_proxy_service(&server.configuration, gate());
     service.add_tcp(plain);

@@ -1,7 +1,7 @@
 //! `[[route]]` tables of `conf/portcullis.toml`.
 use super::{mistake::Findings, scopes};
 use crate::policy::route::{
-    Auth, Authorities, ErrorStyle, IdentityHeaders, PathRule, Requirement, Route, TokenRelay, Upstream,
+    Address, Auth, Authorities, ErrorStyle, IdentityHeaders, PathRule, Requirement, Route, TokenRelay, Upstream,
     resource_metadata_path,
 };
 use schemars::JsonSchema;
@@ -207,7 +207,7 @@ fn upstream(raw: UpstreamTable, found: &mut Findings<'_>) -> Upstream {
         Authorities::of(found.or("ca_file", sound, Vec::new()))
     });
     Upstream {
-        addresses: raw.addresses,
+        addresses: raw.addresses.iter().map(|a| Address::of(a)).collect(),
         tls_name: raw.tls_name,
         authorities,
         connect_timeout: Duration::from_millis(raw.connect_timeout_ms),

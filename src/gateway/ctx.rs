@@ -1,5 +1,5 @@
 //! What one request carries through the phases.
-use super::guard::Permit;
+use super::{guard::Permit, upstream::Attempt};
 use crate::{metrics::Counted, secret};
 use http::HeaderMap;
 use std::{
@@ -54,6 +54,10 @@ pub struct Ctx {
     pub started: Instant,
     /// When the upstream was chosen.
     pub sent: Option<Instant>,
+    /// Which of the upstream's addresses it tries.
+    pub attempt: Attempt,
+    /// How many of them did not answer.
+    pub failed: usize,
     /// Counts it as in flight.
     pub counted: Option<Counted>,
 }
@@ -70,6 +74,8 @@ impl Ctx {
             reason: "none",
             started: Instant::now(),
             sent: None,
+            attempt: Attempt::First,
+            failed: 0,
             counted: None,
         }
     }

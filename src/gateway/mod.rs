@@ -6,6 +6,7 @@ pub mod credential;
 pub mod ctx;
 pub mod denial;
 pub mod guard;
+pub mod identity;
 pub mod mount;
 pub mod proxy;
 pub mod server;

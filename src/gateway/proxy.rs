@@ -4,8 +4,9 @@ use super::{
     ctx::{Admitted, Ctx, HeaderSeen, KEEPALIVE},
     denial::Told,
     guard::{self, Carried, Denial},
+    identity::{self, Arrival},
     mount,
-    upstream::{self, Arrival, ParsedAuthorities},
+    upstream::Peers,
 };
 use crate::{
     clock::Clock,
@@ -41,8 +42,8 @@ pub struct Gateway {
     pub metrics: Arc<Metrics>,
     /// One line a request.
     pub access_log: Log,
-    /// Upstreams' certificate authorities.
-    pub authorities: ParsedAuthorities,
+    /// The ways to upstreams.
+    pub peers: Peers,
 }
 
 #[async_trait::async_trait]
@@ -115,10 +116,18 @@ impl ProxyHttp for Gateway {
     }
 
     async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-        let route = admitted(ctx)?.permit.route();
-        let peer = upstream::peer(&route.upstream, &route.turn, &self.authorities).await?;
+        let route = admitted(ctx)?.permit.route().clone();
+        let peer = self.peers.next(&route, &mut ctx.attempt).await?;
         ctx.sent = Some(Instant::now());
         Ok(peer)
+    }
+
+    /// Nothing has been sent yet, so another address may be tried, each once.
+    fn fail_to_connect(&self, _: &mut Session, _: &HttpPeer, ctx: &mut Ctx, mut e: Box<Error>) -> Box<Error> {
+        let addresses = ctx.admitted.as_ref().map_or(0, |a| a.permit.route().upstream.addresses.len());
+        ctx.failed += 1;
+        e.set_retry(ctx.failed < addresses);
+        e
     }
 
     async fn upstream_request_filter(
@@ -133,7 +142,7 @@ impl ProxyHttp for Gateway {
             host: host(session.req_header()),
             scheme: if tls { "https" } else { "http" },
         };
-        upstream::identify(request, ctx, admitted(ctx)?, arrival, &self.tokens, self.clock.now())
+        identity::identify(request, ctx, admitted(ctx)?, arrival, &self.tokens, self.clock.now())
     }
 
     async fn response_filter(
@@ -146,7 +155,7 @@ impl ProxyHttp for Gateway {
             let counts = &admitted.permit.route().counts;
             counts.upstream(&self.metrics, &ctx.route).observe(sent.elapsed().as_secs_f64());
         }
-        response.insert_header(upstream::REQUEST_ID, &*ctx.request_id)
+        response.insert_header(identity::REQUEST_ID, &*ctx.request_id)
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, e: &Error, ctx: &mut Ctx) -> FailToProxy {

@@ -3,7 +3,7 @@ use super::{
     admin::{Admin, Echo, Redirect},
     connection::{Front, Limits},
     proxy::Gateway,
-    upstream::ParsedAuthorities,
+    upstream::Peers,
 };
 use crate::{
     assembly::Assembly,
@@ -50,7 +50,7 @@ pub fn run(main: &Path, loaded: Loaded) -> Result<(), String> {
         clock: clock.clone(),
         metrics: metrics.clone(),
         access_log: access_log.clone(),
-        authorities: ParsedAuthorities::default(),
+        peers: Peers::default(),
     };
     free(&settings)?;
 

@@ -1,174 +1,94 @@
-//! The way to an upstream, and what it is told about the caller.
-use super::ctx::{Admitted, Ctx};
+//! The way to an upstream: the next address, resolved, with the authorities that its certificate must come from.
 use crate::{
-    clock::Timestamp,
-    policy::route::{Authorities, TokenRelay, Upstream},
+    policy::route::{Address, Authorities, Route},
     secret::Digest,
-    token::Tokens,
 };
-use http::HeaderName;
 use pingora::{
-    http::RequestHeader,
     prelude::*,
     utils::tls::{WrappedX509, parse_x509},
 };
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
-/// The request's identifier, for the upstream and the caller.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const COOKIE: HeaderName = http::header::COOKIE;
-const OWN_COOKIES: &str = "__Host-portcullis";
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// How long a name's addresses are kept.
+const RESOLVED: Duration = Duration::from_secs(10);
 
 type Parsed = Arc<[WrappedX509]>;
 
-/// Certificate authorities of upstreams in Pingora's form, parsed once.
-pub struct ParsedAuthorities(moka::sync::Cache<Digest, Parsed>);
+/// What has been found out on the way to upstreams, and need not be found out for every request.
+pub struct Peers {
+    /// Certificate authorities in Pingora's form.
+    authorities: moka::sync::Cache<Digest, Parsed>,
+    /// Addresses by name and port.
+    resolved: moka::future::Cache<String, Arc<[SocketAddr]>>,
+}
 
-impl Default for ParsedAuthorities {
+impl Default for Peers {
     fn default() -> Self {
-        Self(moka::sync::Cache::new(1024))
+        Self {
+            authorities: moka::sync::Cache::new(1024),
+            resolved: moka::future::Cache::builder().max_capacity(1024).time_to_live(RESOLVED).build(),
+        }
     }
 }
 
-impl ParsedAuthorities {
-    fn of(&self, authorities: &Authorities) -> Parsed {
-        self.0.get_with(authorities.digest, || {
+impl Peers {
+    /// The next address of `route`'s upstream, in turn. `attempt` counts from 0 what one request has tried; beginning
+    /// with the second it goes on from the address before, whoever else takes his turn meanwhile.
+    pub async fn next(&self, route: &Route, attempt: &mut Attempt) -> Result<Box<HttpPeer>> {
+        let upstream = &route.upstream;
+        let turn = match *attempt {
+            Attempt::First => route.turn.fetch_add(1, Ordering::Relaxed),
+            Attempt::After(turn) => turn.wrapping_add(1),
+        };
+        *attempt = Attempt::After(turn);
+        let count = upstream.addresses.len().max(1);
+        let address = upstream.addresses.get(turn % count);
+        let address = address.ok_or_else(|| Error::explain(InternalError, "no address"))?;
+        let socket = self.socket(address, turn / count).await?;
+        let name = upstream.tls_name.clone();
+        let mut peer = HttpPeer::new(socket, name.is_some(), name.unwrap_or_default());
+        peer.options.connection_timeout = Some(upstream.connect_timeout);
+        peer.options.total_connection_timeout = Some(upstream.connect_timeout * 2);
+        peer.options.read_timeout = Some(upstream.read_timeout);
+        peer.options.write_timeout = Some(upstream.read_timeout);
+        if let Some(authorities) = &upstream.authorities {
+            peer.options.ca = Some(self.parsed(authorities));
+            // Connections verified under other authorities are not shared.
+            peer.group_key = authorities.digest.0.iter().take(8).fold(0, |key, byte| (key << 8) | u64::from(*byte));
+        }
+        Ok(Box::new(peer))
+    }
+
+    /// Resolved here so that a name that does not resolve is an error of this request alone.
+    async fn socket(&self, address: &Address, turn: usize) -> Result<SocketAddr> {
+        let name = match address {
+            Address::Socket(socket) => return Ok(*socket),
+            Address::Name(name) => name,
+        };
+        let lookup = async { Ok::<_, std::io::Error>(tokio::net::lookup_host(name.as_str()).await?.collect()) };
+        let all = self.resolved.try_get_with_by_ref(name.as_str(), lookup).await;
+        let all = all.map_err(|e| Error::explain(ConnectError, format!("{name} does not resolve: {e}")))?;
+        let count = all.len().max(1);
+        all.get(turn % count).copied().ok_or_else(|| Error::explain(ConnectError, format!("{name} does not resolve")))
+    }
+
+    fn parsed(&self, authorities: &Authorities) -> Parsed {
+        self.authorities.get_with(authorities.digest, || {
             authorities.certificates.iter().map(|c| WrappedX509::new(c.to_vec(), parse_x509)).collect()
         })
     }
 }
 
-/// The next address of `upstream`, taken in turn.
-pub async fn peer(upstream: &Upstream, turn: &AtomicUsize, parsed: &ParsedAuthorities) -> Result<Box<HttpPeer>> {
-    let turn = turn.fetch_add(1, Ordering::Relaxed) % upstream.addresses.len().max(1);
-    let address = upstream.addresses.get(turn).ok_or_else(|| Error::explain(InternalError, "no address"))?;
-    // Resolved here so that a name that does not resolve is an error of this request alone.
-    let address = tokio::net::lookup_host(address.as_str())
-        .await
-        .ok()
-        .and_then(|mut all| all.next())
-        .ok_or_else(|| Error::explain(ConnectError, format!("{address} does not resolve")))?;
-    let name = upstream.tls_name.clone();
-    let mut peer = HttpPeer::new(address, name.is_some(), name.unwrap_or_default());
-    peer.options.connection_timeout = Some(upstream.connect_timeout);
-    peer.options.total_connection_timeout = Some(upstream.connect_timeout * 2);
-    peer.options.read_timeout = Some(upstream.read_timeout);
-    peer.options.write_timeout = Some(upstream.read_timeout);
-    if let Some(authorities) = &upstream.authorities {
-        peer.options.ca = Some(parsed.of(authorities));
-        // Connections verified under other authorities are not shared.
-        peer.group_key = authorities.digest.0.iter().take(8).fold(0, |key, byte| (key << 8) | u64::from(*byte));
-    }
-    Ok(Box::new(peer))
-}
-
-/// What the request came over.
-pub struct Arrival {
-    /// The caller's address.
-    pub client: Option<String>,
-    /// `Host` or `:authority`.
-    pub host: Option<String>,
-    /// `https` or `http`.
-    pub scheme: &'static str,
-}
-
-/// Takes away what a client may not say, and says who calls (S62).
-pub fn identify(
-    request: &mut RequestHeader,
-    ctx: &Ctx,
-    admitted: &Admitted,
-    arrival: Arrival,
-    tokens: &Tokens,
-    now: Timestamp,
-) -> Result<()> {
-    let route = admitted.permit.route();
-    let names = &route.headers;
-    let ours = [names.user.as_str(), names.client.as_str(), names.scopes.as_str()];
-    // Nearly every request carries none, and then nothing is allocated.
-    while let Some(name) = request.headers.keys().find(|k| believed(k.as_str(), &ours)).cloned() {
-        request.remove_header(&name);
-    }
-    if route.relay != TokenRelay::Pass {
-        request.remove_header("authorization");
-    }
-    strip_cookies(request)?;
-    request.insert_header(REQUEST_ID, &*ctx.request_id)?;
-    request.insert_header(TRACEPARENT, &*ctx.traceparent)?;
-    request.insert_header(FORWARDED_PROTO, arrival.scheme)?;
-    if let Some(client) = arrival.client {
-        request.insert_header(FORWARDED_FOR, client)?;
-    }
-    if let Some(host) = arrival.host {
-        request.insert_header(FORWARDED_HOST, host)?;
-    }
-    let Some(opened) = admitted.permit.opened() else { return Ok(()) };
-    request.insert_header(names.user.clone(), &*opened.subject)?;
-    request.insert_header(names.client.clone(), &*opened.client)?;
-    request.insert_header(names.scopes.clone(), opened.scopes.to_string())?;
-    if route.relay == TokenRelay::Replace {
-        let token = tokens.mint_for_upstream(opened, &admitted.issuer, &route.resource, now);
-        request.insert_header("authorization", format!("Bearer {token}"))?;
-    }
-    Ok(())
-}
-
-/// Our own cookies are nobody else's business.
-fn strip_cookies(request: &mut RequestHeader) -> Result<()> {
-    let ours = |line: &[u8]| line.windows(OWN_COOKIES.len()).any(|w| w == OWN_COOKIES.as_bytes());
-    if !request.headers.get_all(COOKIE).iter().any(|line| ours(line.as_bytes())) {
-        return Ok(());
-    }
-    let lines: Vec<String> =
-        request.headers.get_all(COOKIE).iter().map(|l| String::from_utf8_lossy(l.as_bytes()).into()).collect();
-    let kept: Vec<&str> =
-        lines.iter().flat_map(|l| l.split(';')).map(str::trim).filter(|c| !c.starts_with(OWN_COOKIES)).collect();
-    request.remove_header(&COOKIE);
-    if !kept.is_empty() {
-        request.insert_header(COOKIE, kept.join("; "))?;
-    }
-    Ok(())
-}
-
-/// Equal but for case, with `_` and `.` as `-`: the spellings that frameworks confuse.
-fn spelt(name: &[u8], known: &str) -> bool {
-    name.len() == known.len() && starts(name, known)
-}
-
-fn starts(name: &[u8], known: &str) -> bool {
-    let folded = |b: &u8| if matches!(b, b'_' | b'.') { b'-' } else { b.to_ascii_lowercase() };
-    name.len() >= known.len() && name.iter().zip(known.as_bytes()).all(|(a, b)| folded(a) == folded(b))
-}
-
-/// Whether an upstream might believe this header, so that a client must not send it (S62).
-fn believed(name: &str, ours: &[&str; 3]) -> bool {
-    let name = name.as_bytes();
-    // Most headers differ in their first letter already.
-    let begins =
-        |known: &str| name.first().zip(known.as_bytes().first()).is_some_and(|(a, b)| a.eq_ignore_ascii_case(b));
-    if !begins("x-") && !begins("forwarded") && !ours.iter().any(|known| begins(known)) {
-        return false;
-    }
-    let exact = ["forwarded", "x-original-url", "x-rewrite-url", "x-http-method-override", "x-real-ip", "x-request-id"];
-    starts(name, "x-auth-") || starts(name, "x-forwarded-") || exact.iter().chain(ours).any(|known| spelt(name, known))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn s62_every_spelling_of_an_identity_header_is_foreign() {
-        let ours = ["X-User", "X-App", "X-Scopes"];
-        for name in ["x-auth-client", "X_Auth_Client", "x.forwarded.user", "X-FORWARDED-For", "x_user", "Forwarded"] {
-            assert!(believed(name, &ours), "{name}");
-        }
-        assert!(!believed("x-correlation", &ours) && !believed("accept", &ours));
-    }
+/// Where one request stands with its upstream's addresses.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Attempt {
+    /// It has tried none.
+    #[default]
+    First,
+    /// It has tried the one of this turn last.
+    After(usize),
 }

@@ -52,7 +52,7 @@ fn route(route: &Route) -> Value {
     json!({
         "host": route.host, "path": format!("{:?}", route.path), "methods": route.methods,
         "requirement": format!("{:?}", route.requirement), "per_method": format!("{:?}", route.per_method),
-        "resource": route.resource, "upstream": route.upstream.addresses, "tls_name": route.upstream.tls_name,
+        "resource": route.resource, "upstream": route.upstream.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(), "tls_name": route.upstream.tls_name,
         "authorities": route.upstream.authorities.as_ref().map(|a| a.digest.hex()[..16].to_owned()),
         "timeouts": format!("{:?}", (route.upstream.connect_timeout, route.upstream.read_timeout)),
         "token": format!("{:?}", route.relay), "errors": format!("{:?}", route.errors),

@@ -8,13 +8,12 @@ use portcullis::{
 };
 use portcullis::{
     gateway::guard::{Denial, check},
-    policy::route::{ErrorStyle, IdentityHeaders, PathRule, Requirement, Route, Table, TokenRelay, Upstream},
+    policy::route::{Address, ErrorStyle, IdentityHeaders, PathRule, Requirement, Route, Table, TokenRelay, Upstream},
 };
 use std::sync::Arc;
 
 fn route(path: &str, resource: &str, requirement: Requirement) -> Arc<Route> {
     let second = std::time::Duration::from_secs(1);
-    let name = |n: &str| n.to_owned();
     let header = |n: &'static str| http::HeaderName::from_static(n);
     Arc::new(Route {
         name: path.into(),
@@ -26,7 +25,7 @@ fn route(path: &str, resource: &str, requirement: Requirement) -> Arc<Route> {
         resource: resource.into(),
         auth: Default::default(),
         upstream: Upstream {
-            addresses: vec![name("127.0.0.1:1")],
+            addresses: vec![Address::of("127.0.0.1:1")],
             tls_name: None,
             authorities: None,
             connect_timeout: second,
@@ -123,7 +122,7 @@ async fn s49_s60_s62_through_sockets_a_permit_forwards_and_a_revocation_is_felt_
     let token = w.token("app").await;
     let api = "https://api.example";
     let mut orders = route("/orders/*", api, needs("read"));
-    Arc::get_mut(&mut orders).unwrap().upstream.addresses = vec![upstream()];
+    Arc::get_mut(&mut orders).unwrap().upstream.addresses = vec![Address::of(&upstream())];
     let pair = rcgen::KeyPair::generate().unwrap();
     let mut policy = Policy { routes: Table::build(vec![orders]), ..Policy::default() };
     policy.clients.insert("app".into(), client("app", TokenFormat::Opaque, &pair.public_key_pem()));
@@ -134,7 +133,7 @@ async fn s49_s60_s62_through_sockets_a_permit_forwards_and_a_revocation_is_felt_
         clock: w.clock.clone(),
         metrics: Metrics::new(),
         access_log: portcullis::log::Log::off(),
-        authorities: Default::default(),
+        peers: Default::default(),
     };
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let gate = free.local_addr().unwrap().to_string();

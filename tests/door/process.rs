@@ -318,6 +318,15 @@ fn s66_an_upstream_over_tls_is_verified_and_a_failure_is_told_in_json() {
     assert!(status == 200 && body.contains("/status"), "{status} {body}");
     let (status, body) = get("/gone");
     assert!(status == 502 && body.contains("\"error\":\"bad_gateway\""), "{status} {body}");
+    let two = |first: u16| {
+        format!(
+            "[[route]]\nname = \"two\"\npath = \"/two\"\npublic = true\nupstream.addresses = [\"127.0.0.1:{first}\", \"localhost:{}\"]\n",
+            front.example
+        )
+    };
+    fs::write(front.config(), config.clone() + &two(port())).unwrap();
+    assert!(until(|| get("/two").0 == 200));
+    assert!((0..4).all(|_| get("/two").0 == 200), "an address that does not answer is passed over");
     // Another authority: the same upstream is refused.
     fs::write(front.config(), config + &upstream(front.path("certs/ca.pem").to_str().unwrap())).unwrap();
     assert!(until(|| get("/status").0 == 502), "{:?}", get("/status"));

@@ -5,7 +5,7 @@ mod table;
 use crate::model::ScopeSet;
 use http::HeaderName;
 pub use path::PathRule;
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 pub use table::{Found, Table};
 
 /// What a request must carry.
@@ -96,11 +96,36 @@ impl Authorities {
     }
 }
 
+/// `host:port` of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// An IP address, which needs no resolving.
+    Socket(SocketAddr),
+    /// A name.
+    Name(String),
+}
+
+impl Address {
+    /// Reads `host:port`.
+    pub fn of(text: &str) -> Self {
+        text.parse().map_or_else(|_| Self::Name(text.to_owned()), Self::Socket)
+    }
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Socket(socket) => socket.fmt(f),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
 /// Where requests go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
-    /// `host:port`, taken in turn.
-    pub addresses: Vec<String>,
+    /// Taken in turn.
+    pub addresses: Vec<Address>,
     /// Verified TLS with this server name; plain HTTP without.
     pub tls_name: Option<String>,
     /// Certificate authorities to trust in place of the system's.
