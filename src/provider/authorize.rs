@@ -272,7 +272,7 @@ fn claims(p: &Params, client: &Client, rq: &mut AuthorizationRequest, _: &Cx) ->
 /// What a person is asked to say yes to: the scopes, and those that stand for claims asked for by name.
 pub fn asked(request: &AuthorizationRequest) -> ScopeSet {
     let named = |claim: &&str| request.claims.id_token.iter().chain(&request.claims.userinfo).any(|n| n == *claim);
-    let by_name = SCOPE_CLAIMS.iter().filter(|(_, claims)| claims.iter().any(|c| named(&c))).map(|(scope, _)| *scope);
+    let by_name = SCOPE_CLAIMS.iter().filter(|(_, claims)| claims.iter().any(&named)).map(|(scope, _)| *scope);
     let all: Vec<&str> = request.scopes.split(' ').filter(|s| !s.is_empty()).chain(by_name).collect();
     ScopeSet::of(&all)
 }

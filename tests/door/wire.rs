@@ -94,7 +94,9 @@ async fn errors() {
     redeem(&w, "web", &code, &[]).await;
     w.clock.advance(60);
     let web = ("client_id", "web");
-    let posts: [(&str, &str, Option<&str>, Vec<(&str, &str)>); 17] = [
+    /// Name, path, basic credentials, form.
+    type Post<'a> = (&'a str, &'a str, Option<&'a str>, Vec<(&'a str, &'a str)>);
+    let posts: [Post<'_>; 17] = [
         ("no grant_type", "token", None, vec![web]),
         ("unknown grant_type", "token", None, vec![web, ("grant_type", "magic")]),
         ("no client", "token", None, vec![("grant_type", "refresh_token"), ("refresh_token", "x")]),
