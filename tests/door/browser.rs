@@ -48,7 +48,7 @@ fn stage() -> Gate {
 }
 
 #[test]
-fn s9_s12_s14_s42_s43_s45_s49_s54_s55_s57_s58_s59_people_in_a_real_browser() {
+fn s9_s11_s12_s14_s15_s42_s43_s45_s49_s54_to_s59_people_in_a_real_browser() {
     let mut gate = stage();
     gate.run();
     let told = gate.play("browser.mjs", &[("PASSWORD", PASSWORD)]);
