@@ -95,8 +95,8 @@ fn with_token(config: &Path, end: bool) -> Result<(), String> {
         if end {
             tokens.revoke(&opened, now).await.map_err(|e| e.to_string())?;
         }
-        let said = json!({"client_id": opened.client, "sub": opened.subject, "scope": opened.scopes.to_string(),
-            "aud": opened.audience, "jti": opened.jti, "iat": opened.issued, "exp": opened.expires, "revoked": end});
+        let said = json!({"client_id": opened.entitlement.client, "sub": opened.subject,
+            "scope": opened.entitlement.scopes.to_string(), "aud": opened.entitlement.audience, "jti": opened.jti, "iat": opened.issued, "exp": opened.expires, "revoked": end});
         println!("{said:#}");
         Ok(())
     };

@@ -11,13 +11,25 @@ pub enum Refused {
     Ambiguous,
 }
 
+/// Bytes that no reader takes for anything but themselves.
+const PLAIN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte: u8 = 0;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_graphic()
+            && !matches!(byte, b'\\' | b';' | b'#' | b'?' | b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}');
+        byte += 1;
+    }
+    table
+};
+
 /// The raw path (without query) if every reader must understand it alike.
 pub fn canonical(raw: &[u8]) -> Result<&str, Refused> {
     let path = std::str::from_utf8(raw).map_err(|_| Refused::Ambiguous)?;
     if !path.starts_with('/') {
         return Err(Refused::Form);
     }
-    if !path.bytes().all(|b| b.is_ascii_graphic() && !b"\\;#?\"<>^`{|}".contains(&b)) {
+    if !path.bytes().all(|b| PLAIN[usize::from(b)]) {
         return Err(Refused::Ambiguous);
     }
     let mut escapes = path.split('%');

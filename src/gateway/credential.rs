@@ -8,9 +8,11 @@ pub enum Credential<'a> {
     None,
     /// Something else than one bearer token.
     Malformed,
-    /// A token.
-    Bearer(&'a str),
+    /// A token; whether it is a `b64token` is for [`is_b64token`] to say.
+    Bearer(&'a [u8]),
 }
+
+const SCHEME: &[u8] = b"Bearer ";
 
 /// Reads the credential.
 pub fn credential(headers: &HeaderMap) -> Credential<'_> {
@@ -19,9 +21,10 @@ pub fn credential(headers: &HeaderMap) -> Credential<'_> {
     if values.next().is_some() {
         return Credential::Malformed;
     }
-    let token = value.to_str().ok().and_then(|v| v.split_once(' ')).filter(|(s, _)| s.eq_ignore_ascii_case("bearer"));
-    match token.map(|(_, t)| t.trim_matches(' ')) {
-        Some(token) if is_b64token(token) => Credential::Bearer(token),
+    match value.as_bytes().split_at_checked(SCHEME.len()) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(SCHEME) && !token.trim_ascii().is_empty() => {
+            Credential::Bearer(token.trim_ascii())
+        }
         _ => Credential::Malformed,
     }
 }
@@ -38,9 +41,10 @@ const TOKEN_BYTES: [bool; 256] = {
     table
 };
 
-fn is_b64token(token: &str) -> bool {
-    let body = token.trim_end_matches('=');
-    !body.is_empty() && body.bytes().all(|b| TOKEN_BYTES[usize::from(b)])
+/// Whether `token` is one that anybody may have issued.
+pub fn is_b64token(token: &[u8]) -> bool {
+    let length = token.iter().rposition(|b| *b != b'=').map_or(0, |last| last + 1);
+    length > 0 && token[..length].iter().all(|b| TOKEN_BYTES[usize::from(*b)])
 }
 
 #[cfg(test)]
@@ -58,11 +62,12 @@ mod tests {
             format!("{:?}", credential(&headers))
         };
         assert_eq!(read(&[]), "None");
-        assert_eq!(read(&["bEaReR abc.d-e=="]), "Bearer(\"abc.d-e==\")");
+        assert_eq!(read(&["bEaReR abc.d-e=="]), format!("{:?}", Credential::Bearer(b"abc.d-e==")));
         for bad in
-            [&["Bearer a", "Bearer b"][..], &["Basic YTpi", "Bearer a"], &["Bearer"], &["Bearer a b"], &["Basic YTpi"]]
+            [&["Bearer a", "Bearer b"][..], &["Basic YTpi", "Bearer a"], &["Bearer"], &["Bearer "], &["Basic YTpi"]]
         {
             assert_eq!(read(bad), "Malformed");
         }
+        assert!(is_b64token(b"aZ0-._~+/!=") && !is_b64token(b"a b") && !is_b64token(b"=") && !is_b64token(b"a,b"));
     }
 }

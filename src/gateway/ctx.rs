@@ -1,7 +1,7 @@
 //! What one request carries through the phases.
 use super::{guard::Permit, upstream::Attempt};
 use crate::{metrics::Counted, secret};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use std::{
     sync::{
         Arc, OnceLock,
@@ -9,6 +9,8 @@ use std::{
     },
     time::Instant,
 };
+
+const NOTHING: HeaderValue = HeaderValue::from_static("");
 
 /// Idle seconds that an HTTP/1.1 connection is kept.
 pub const KEEPALIVE: u64 = 10;
@@ -41,9 +43,11 @@ pub struct Ctx {
     /// Set by the guard alone.
     pub admitted: Option<Admitted>,
     /// The request's identifier in logs and at the upstream.
-    pub request_id: String,
+    pub request_id: HeaderValue,
     /// W3C Trace Context, as it came or begun here.
-    pub traceparent: String,
+    pub traceparent: HeaderValue,
+    /// The host asked for, lower case, without port.
+    pub host: HeaderValue,
     /// The route's name, where one was found.
     pub route: Arc<str>,
     /// `allow`, `deny` or `local`.
@@ -67,8 +71,9 @@ impl Ctx {
     pub fn new() -> Self {
         Self {
             admitted: None,
-            request_id: String::new(),
-            traceparent: String::new(),
+            request_id: NOTHING,
+            traceparent: NOTHING,
+            host: NOTHING,
             route: "none".into(),
             outcome: "none",
             reason: "none",
@@ -84,23 +89,15 @@ impl Ctx {
     pub fn begin(&mut self, headers: &HeaderMap) {
         self.started = Instant::now();
         let (process, request) = unique();
-        self.request_id = String::with_capacity(32);
-        hex(process, &mut self.request_id);
-        hex(request, &mut self.request_id);
+        let (process, request) = (hex(process), hex(request));
+        let request_id = [process, request].concat();
         let mut given = headers.get_all("traceparent").iter();
-        let sound = given.next().and_then(|v| v.to_str().ok()).filter(|v| is_traceparent(v));
+        let sound = given.next().filter(|v| v.to_str().is_ok_and(is_traceparent));
         self.traceparent = match (sound, given.next()) {
-            (Some(one), None) => one.to_owned(),
-            _ => {
-                let mut begun = String::with_capacity(55);
-                begun.push_str("00-");
-                begun.push_str(&self.request_id);
-                begun.push('-');
-                hex(request, &mut begun);
-                begun.push_str("-01");
-                begun
-            }
+            (Some(one), None) => one.clone(),
+            _ => shown([b"00-", &request_id[..], b"-", &request, b"-01"].concat()),
         };
+        self.request_id = shown(request_id);
     }
 }
 
@@ -123,9 +120,13 @@ fn unique() -> (u64, u64) {
     (first, count.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1 << 63)
 }
 
-fn hex(number: u64, text: &mut String) {
+fn shown(text: Vec<u8>) -> HeaderValue {
+    HeaderValue::try_from(text).expect("hexadecimal digits and dashes are a header value")
+}
+
+fn hex(number: u64) -> [u8; 16] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    text.extend((0..16).rev().map(|n| char::from(DIGITS[(number >> (n * 4)) as usize & 15])));
+    std::array::from_fn(|n| DIGITS[(number >> ((15 - n) * 4)) as usize & 15])
 }
 
 /// Version 00 of `traceparent` (W3C Trace Context §3.2).
@@ -160,7 +161,7 @@ mod tests {
         };
         assert_eq!(taken(good), good);
         for bad in ["00-00000000000000000000000000000000-00f067aa0ba902b7-01", "x", &good[1..], &good.to_uppercase()] {
-            assert!(taken(bad) != bad && is_traceparent(&taken(bad)), "{bad}");
+            assert!(taken(bad) != bad && is_traceparent(taken(bad).to_str().unwrap()), "{bad}");
         }
     }
 }

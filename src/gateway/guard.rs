@@ -1,5 +1,5 @@
 //! Where scopes are checked: the only maker of a [`Permit`].
-use super::credential::{Credential, credential};
+use super::credential::{Credential, credential, is_b64token};
 use crate::{
     clock::Timestamp,
     policy::{
@@ -88,7 +88,11 @@ pub fn check(
         OpenError::Invalid | OpenError::Expired | OpenError::Revoked => Denial::InvalidToken,
     };
     let opened = match (credential(carried.headers), carried.session, route.auth) {
-        (Credential::Bearer(token), _, Auth::Token | Auth::Both) => tokens.open(token, now).map_err(failed)?,
+        (Credential::Bearer(token), _, Auth::Token | Auth::Both) => match tokens.open_bytes(token, now) {
+            // What opens is well formed: the question is put to the others alone.
+            Err(OpenError::Invalid) if !is_b64token(token) => return Err(Denial::InvalidRequest),
+            opened => opened.map_err(failed)?,
+        },
         (Credential::None, Some(session), Auth::Session | Auth::Both) => {
             tokens.alive(&session, now).map_err(failed)?;
             session
@@ -97,10 +101,11 @@ pub fn check(
         (Credential::None | Credential::Bearer(_), _, _) => return Err(Denial::Unauthenticated),
     };
     let user_ended = policy.users.get(&opened.subject).is_some_and(|user| !user.active);
-    match policy.clients.get(&opened.client) {
-        Some(client) if !client.blocked && !user_ended && opened.audience == route.resource => {
+    let entitlement = &opened.entitlement;
+    match policy.clients.get(&*entitlement.client) {
+        Some(client) if !client.blocked && !user_ended && *entitlement.audience == *route.resource => {
             // A scope taken from the app is gone from its older tokens too.
-            let holds = |scope: &str| opened.scopes.contains(scope) && client.scopes.contains(scope);
+            let holds = |scope: &str| entitlement.scopes.contains(scope) && client.scopes.contains(scope);
             let any = requirement.any.is_empty() || requirement.any.iter().any(holds);
             if !any || !requirement.all.iter().all(holds) {
                 return Err(Denial::InsufficientScope);
@@ -108,7 +113,7 @@ pub fn check(
         }
         _ => return Err(Denial::InvalidToken),
     }
-    if !requirement.clients.is_empty() && !requirement.clients.contains(&*opened.client) {
+    if !requirement.clients.is_empty() && !requirement.clients.contains(&*entitlement.client) {
         return Err(Denial::ClientNotAllowed);
     }
     Ok(Permit { route, opened: Some(opened) })

@@ -1,12 +1,16 @@
 //! What an upstream is told about the caller, and what a caller may not tell it (S62).
 use super::ctx::{Admitted, Ctx};
 use crate::{clock::Timestamp, policy::route::TokenRelay, token::Tokens};
-use http::HeaderName;
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{AUTHORIZATION, COOKIE},
+};
 use pingora::{http::RequestHeader, prelude::*};
 
 /// The request's identifier, for the upstream and the caller.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const COOKIE: HeaderName = http::header::COOKIE;
+/// Headers that are added at most.
+const ADDED: usize = 9;
 const OWN_COOKIES: &str = "__Host-portcullis";
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -17,8 +21,6 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 pub struct Arrival {
     /// The caller's address.
     pub client: Option<String>,
-    /// `Host` or `:authority`.
-    pub host: Option<String>,
     /// `https` or `http`.
     pub scheme: &'static str,
 }
@@ -35,49 +37,75 @@ pub fn identify(
     let route = admitted.permit.route();
     let names = &route.headers;
     let ours = [names.user.as_str(), names.client.as_str(), names.scopes.as_str()];
-    // Nearly every request carries none, and then nothing is allocated.
-    while let Some(name) = request.headers.keys().find(|k| believed(k.as_str(), &ours)).cloned() {
-        request.remove_header(&name);
+    edit(request, |given| {
+        let mut headers = HeaderMap::with_capacity(given.len() + ADDED);
+        let mut name = None;
+        for (next, value) in given {
+            // Of a name that came several times the values follow without it.
+            name = next.or(name);
+            let Some(name) = &name else { continue };
+            if believed(name.as_str(), &ours) || (name == AUTHORIZATION && route.relay != TokenRelay::Pass) {
+                continue;
+            }
+            if name == COOKIE && holds_ours(value.as_bytes()) {
+                if let Some(kept) = without_ours(&value) {
+                    headers.append(name, kept);
+                }
+                continue;
+            }
+            headers.append(name, value);
+        }
+        headers.insert(REQUEST_ID, ctx.request_id.clone());
+        headers.insert(TRACEPARENT, ctx.traceparent.clone());
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static(arrival.scheme));
+        headers.insert(FORWARDED_HOST, ctx.host.clone());
+        if let Some(client) = arrival.client {
+            headers.insert(FORWARDED_FOR, value(client)?);
+        }
+        let Some(opened) = admitted.permit.opened() else { return Ok(headers) };
+        headers.insert(&names.user, value(&*opened.subject)?);
+        headers.insert(&names.client, opened.entitlement.client_value.clone());
+        headers.insert(&names.scopes, opened.entitlement.scopes_value.clone());
+        if route.relay == TokenRelay::Replace {
+            let token = tokens.mint_for_upstream(opened, &admitted.issuer, &route.resource, now);
+            headers.insert(AUTHORIZATION, value(format!("Bearer {token}"))?);
+        }
+        Ok(headers)
+    })
+}
+
+/// Changes the headers in one go. Pingora keeps the spelling of each name in a second map that every single change has
+/// to follow; here it is given up, as over HTTP/2 there is none, and an upstream must not care (RFC 9110 §5.1).
+fn edit(request: &mut RequestHeader, change: impl FnOnce(HeaderMap) -> Result<HeaderMap>) -> Result<()> {
+    let raw = request.raw_path();
+    // What the URI does not give back byte for byte has to be put back.
+    let raw = (Some(raw) != request.uri.path_and_query().map(|p| p.as_str().as_bytes())).then(|| raw.to_vec());
+    let empty = RequestHeader::from(http::Request::new(()).into_parts().0);
+    let mut parts: http::request::Parts = std::mem::replace(request, empty).into();
+    parts.headers = change(parts.headers)?;
+    *request = parts.into();
+    match raw {
+        Some(raw) => request.set_raw_path(&raw),
+        None => Ok(()),
     }
-    if route.relay != TokenRelay::Pass {
-        request.remove_header("authorization");
-    }
-    strip_cookies(request)?;
-    request.insert_header(REQUEST_ID, &*ctx.request_id)?;
-    request.insert_header(TRACEPARENT, &*ctx.traceparent)?;
-    request.insert_header(FORWARDED_PROTO, arrival.scheme)?;
-    if let Some(client) = arrival.client {
-        request.insert_header(FORWARDED_FOR, client)?;
-    }
-    if let Some(host) = arrival.host {
-        request.insert_header(FORWARDED_HOST, host)?;
-    }
-    let Some(opened) = admitted.permit.opened() else { return Ok(()) };
-    request.insert_header(names.user.clone(), &*opened.subject)?;
-    request.insert_header(names.client.clone(), &*opened.client)?;
-    request.insert_header(names.scopes.clone(), opened.scopes.to_string())?;
-    if route.relay == TokenRelay::Replace {
-        let token = tokens.mint_for_upstream(opened, &admitted.issuer, &route.resource, now);
-        request.insert_header("authorization", format!("Bearer {token}"))?;
-    }
-    Ok(())
+}
+
+fn value<T>(text: T) -> Result<HeaderValue>
+where
+    HeaderValue: TryFrom<T>,
+{
+    HeaderValue::try_from(text).map_err(|_| Error::explain(InternalError, "an identity that no header can carry"))
+}
+
+fn holds_ours(line: &[u8]) -> bool {
+    line.windows(OWN_COOKIES.len()).any(|w| w == OWN_COOKIES.as_bytes())
 }
 
 /// Our own cookies are nobody else's business.
-fn strip_cookies(request: &mut RequestHeader) -> Result<()> {
-    let ours = |line: &[u8]| line.windows(OWN_COOKIES.len()).any(|w| w == OWN_COOKIES.as_bytes());
-    if !request.headers.get_all(COOKIE).iter().any(|line| ours(line.as_bytes())) {
-        return Ok(());
-    }
-    let lines: Vec<String> =
-        request.headers.get_all(COOKIE).iter().map(|l| String::from_utf8_lossy(l.as_bytes()).into()).collect();
-    let kept: Vec<&str> =
-        lines.iter().flat_map(|l| l.split(';')).map(str::trim).filter(|c| !c.starts_with(OWN_COOKIES)).collect();
-    request.remove_header(&COOKIE);
-    if !kept.is_empty() {
-        request.insert_header(COOKIE, kept.join("; "))?;
-    }
-    Ok(())
+fn without_ours(line: &HeaderValue) -> Option<HeaderValue> {
+    let line = String::from_utf8_lossy(line.as_bytes());
+    let kept: Vec<&str> = line.split(';').map(str::trim).filter(|c| !c.starts_with(OWN_COOKIES)).collect();
+    HeaderValue::try_from(kept.join("; ")).ok().filter(|kept| !kept.is_empty())
 }
 
 /// Equal but for case, with `_` and `.` as `-`: the spellings that frameworks confuse.

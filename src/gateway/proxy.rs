@@ -19,7 +19,10 @@ use crate::{
     provider::{Provider, gate_session},
     token::{Opened, Tokens},
 };
-use http::{HeaderMap, StatusCode};
+use http::{
+    HeaderMap, StatusCode,
+    header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
+};
 use pingora::{
     http::{RequestHeader, ResponseHeader},
     prelude::*,
@@ -81,6 +84,7 @@ impl ProxyHttp for Gateway {
         let policy = self.policy.load();
         let method = request.method.as_str();
         let asked = (host.as_str(), path, method);
+        ctx.host = http::HeaderValue::from_str(&host).unwrap_or(http::HeaderValue::from_static("invalid"));
         let session_of = match self.browser(&policy, request).await {
             Ok(opened) => opened,
             Err(denial) => return self.deny(session, ctx, denial, Told::nothing(ErrorStyle::Oauth)).await,
@@ -139,7 +143,6 @@ impl ProxyHttp for Gateway {
         let tls = session.digest().is_some_and(|d| d.ssl_digest.is_some());
         let arrival = Arrival {
             client: session.client_addr().and_then(|a| a.as_inet()).map(|a| a.ip().to_string()),
-            host: host(session.req_header()),
             scheme: if tls { "https" } else { "http" },
         };
         identity::identify(request, ctx, admitted(ctx)?, arrival, &self.tokens, self.clock.now())
@@ -155,7 +158,7 @@ impl ProxyHttp for Gateway {
             let counts = &admitted.permit.route().counts;
             counts.upstream(&self.metrics, &ctx.route).observe(sent.elapsed().as_secs_f64());
         }
-        response.insert_header(identity::REQUEST_ID, &*ctx.request_id)
+        response.insert_header("X-Request-Id", ctx.request_id.clone())
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, e: &Error, ctx: &mut Ctx) -> FailToProxy {
@@ -172,7 +175,7 @@ impl ProxyHttp for Gateway {
     /// For diagnostics: the query may hold what nobody should read later.
     fn request_summary(&self, session: &Session, ctx: &Ctx) -> String {
         let request = session.req_header();
-        format!("{} {} {}", request.method, request.uri.path(), ctx.request_id)
+        format!("{} {} {}", request.method, request.uri.path(), text(&ctx.request_id))
     }
 
     async fn logging(&self, session: &mut Session, e: Option<&Error>, ctx: &mut Ctx) {
@@ -183,11 +186,11 @@ impl ProxyHttp for Gateway {
         let opened = ctx.admitted.as_ref().and_then(|a| a.permit.opened());
         let seconds = ctx.started.elapsed().as_secs_f64();
         self.access_log.write(json!({
-            "time": self.clock.now(), "request_id": ctx.request_id, "trace": ctx.traceparent.get(3..35),
+            "time": self.clock.now(), "request_id": text(&ctx.request_id), "trace": text(&ctx.traceparent).get(3..35),
             "client_address": session.client_addr().map(ToString::to_string),
             // The query may hold what nobody should read later.
             "method": request.method.as_str(), "path": request.uri.path(), "route": &*ctx.route,
-            "client": opened.map(|o| &*o.client), "subject": opened.map(|o| &*o.subject),
+            "client": opened.map(|o| &*o.entitlement.client), "subject": opened.map(|o| &*o.subject),
             "decision": ctx.outcome, "reason": ctx.reason,
             "status": session.response_written().map(|r| r.status.as_u16()),
             "bytes": session.body_bytes_sent(), "seconds": seconds, "error": e.map(|e| e.etype().as_str()),
@@ -230,6 +233,10 @@ impl Gateway {
     }
 }
 
+fn text(value: &http::HeaderValue) -> &str {
+    value.to_str().unwrap_or_default()
+}
+
 fn admitted(ctx: &Ctx) -> Result<&Admitted> {
     ctx.admitted.as_ref().ok_or_else(|| Error::explain(InternalError, "no permit, nowhere to go"))
 }
@@ -240,7 +247,7 @@ fn host(request: &RequestHeader) -> Option<String> {
         let name = text.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
         name.map_or(text, |(name, _)| name).trim_end_matches('.').to_ascii_lowercase()
     };
-    let header = match request.headers.get("host") {
+    let header = match request.headers.get(HOST) {
         Some(value) => Some(plain(value.to_str().ok()?)),
         None => None,
     };
@@ -255,17 +262,15 @@ fn host(request: &RequestHeader) -> Option<String> {
 /// Host and port as the browser sees them, lower case.
 fn authority(request: &RequestHeader) -> String {
     let named = request.uri.authority().map(|a| a.as_str());
-    let header = request.headers.get("host").and_then(|h| h.to_str().ok());
+    let header = request.headers.get(HOST).and_then(|h| h.to_str().ok());
     named.or(header).unwrap_or_default().to_ascii_lowercase()
 }
 
 /// Whether two readers might take different requests out of these headers.
 fn ambiguous(headers: &HeaderMap) -> bool {
-    let several = |name| headers.get_all(name).iter().count() > 1;
-    several("host")
-        || several("content-length")
-        || several("transfer-encoding")
-        || headers.contains_key("content-length") && headers.contains_key("transfer-encoding")
+    let count = |name| headers.get_all(name).iter().count();
+    let (length, encoding) = (count(CONTENT_LENGTH), count(TRANSFER_ENCODING));
+    count(HOST) > 1 || length + encoding > 1
 }
 
 fn failure_status(e: &Error) -> u16 {

@@ -235,7 +235,8 @@ pub async fn auth(visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
         return Ok(response);
     };
     let user = cx.policy.users.get(&opened.subject);
-    let blocked = cx.policy.clients.get(&opened.client).is_none_or(|c| c.blocked) || user.is_some_and(|u| !u.active);
+    let blocked =
+        cx.policy.clients.get(&*opened.entitlement.client).is_none_or(|c| c.blocked) || user.is_some_and(|u| !u.active);
     if blocked {
         *response.status_mut() = StatusCode::UNAUTHORIZED;
         return Ok(response);

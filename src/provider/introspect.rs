@@ -25,11 +25,11 @@ pub async fn answer(request: &Request<Bytes>, cx: &Cx) -> Result<Value, OAuthErr
         Err(OpenError::Invalid | OpenError::Expired | OpenError::Revoked) => return Ok(inactive),
     };
     let user_ended = cx.policy.users.get(&opened.subject).is_some_and(|user| !user.active);
-    if opened.client != caller.client.id || caller.client.blocked || user_ended {
+    if *opened.entitlement.client != *caller.client.id || caller.client.blocked || user_ended {
         return Ok(inactive);
     }
-    Ok(json!({"active": true, "scope": opened.scopes.to_string(), "client_id": opened.client,
-        "username": opened.subject, "sub": opened.subject, "token_type": "Bearer", "aud": opened.audience,
+    Ok(json!({"active": true, "scope": opened.entitlement.scopes.to_string(), "client_id": opened.entitlement.client,
+        "username": opened.subject, "sub": opened.subject, "token_type": "Bearer", "aud": opened.entitlement.audience,
         "iss": cx.policy.issuer, "jti": opened.jti, "iat": opened.issued, "nbf": opened.issued,
         "exp": opened.expires}))
 }

@@ -30,9 +30,9 @@ pub async fn answer(request: &Request<Bytes>, cx: &Cx) -> Result<Option<Value>, 
         return Ok(None);
     }
     match cx.tokens.open(token, cx.now) {
-        Ok(opened) if opened.client == caller.client.id => {
+        Ok(opened) if *opened.entitlement.client == *caller.client.id => {
             cx.tokens.revoke(&opened, cx.now).await?;
-            cx.audit.write(json!({"event": "revoke", "outcome": "revoked", "client": opened.client,
+            cx.audit.write(json!({"event": "revoke", "outcome": "revoked", "client": opened.entitlement.client,
                 "subject": opened.subject, "authorization": opened.authorization, "time": cx.now}));
         }
         Err(OpenError::Unavailable) => {

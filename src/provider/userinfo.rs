@@ -37,9 +37,9 @@ pub async fn answer(request: &Request<Bytes>, cx: &Cx) -> Result<Value, OAuthErr
         OpenError::Unavailable => refused(Code::TemporarilyUnavailable, "the service cannot decide now; try again"),
         OpenError::Invalid | OpenError::Expired | OpenError::Revoked => invalid(),
     })?;
-    let client = cx.policy.clients.get(&opened.client).filter(|c| !c.blocked).ok_or_else(invalid)?;
+    let client = cx.policy.clients.get(&*opened.entitlement.client).filter(|c| !c.blocked).ok_or_else(invalid)?;
     let user = cx.policy.users.get(&opened.subject).filter(|u| u.active).ok_or_else(invalid)?;
-    let holds = |scope: &str| opened.scopes.contains(scope) && client.scopes.contains(scope);
+    let holds = |scope: &str| opened.entitlement.scopes.contains(scope) && client.scopes.contains(scope);
     if !holds("openid") {
         return Err(refused(Code::InsufficientScope, "the token does not carry the scope openid"));
     }

@@ -31,9 +31,9 @@ impl Tokens {
         let claims = Claims {
             iss: issuer.to_owned(),
             sub: opened.subject.to_string(),
-            client_id: opened.client.to_string(),
+            client_id: opened.entitlement.client.to_string(),
             aud: audience.to_owned(),
-            scope: opened.scopes.to_string(),
+            scope: opened.entitlement.scopes.to_string(),
             jti: secret::random_id(),
             grant_id: None,
             generation: None,

@@ -12,7 +12,6 @@ pub mod vault;
 use crate::{
     clock::Timestamp,
     metrics::Metrics,
-    model::ScopeSet,
     secret,
     store::{Changes, Store, StoreError},
 };
@@ -24,6 +23,7 @@ use jsonwebtoken::{Algorithm, Validation};
 use keys::Keys;
 use prometheus::IntCounter;
 use revocation::{Ending, Lifelines, Revocations};
+pub use shared::Entitlement;
 use shared::Shared;
 use siphasher::sip128::SipHasher24;
 use std::{
@@ -42,14 +42,10 @@ const FEED_BATCH: usize = 1000;
 /// An access token whose seal or signature holds.
 #[derive(Debug)]
 pub struct Opened {
-    /// `client_id`.
-    pub client: Arc<str>,
+    /// Which client may do what with it, and where.
+    pub entitlement: Arc<Entitlement>,
     /// `sub`.
     pub subject: Arc<str>,
-    /// Granted scopes.
-    pub scopes: Arc<ScopeSet>,
-    /// `aud`: the resource it opens.
-    pub audience: Arc<str>,
     /// `jti`.
     pub jti: Arc<str>,
     /// The authorization it was issued from; its own identifier where none is kept.
@@ -188,6 +184,11 @@ impl Tokens {
 
     /// Opens a token: a cache hit, or its seal or signature checked once for all who wait.
     pub fn open(&self, token: &str, now: Timestamp) -> Result<Arc<Opened>, OpenError> {
+        self.open_bytes(token.as_bytes(), now)
+    }
+
+    /// The same for bytes that may be no text at all.
+    pub fn open_bytes(&self, token: &[u8], now: Timestamp) -> Result<Arc<Opened>, OpenError> {
         if !self.ready() {
             return Err(OpenError::Unavailable);
         }
@@ -195,7 +196,7 @@ impl Tokens {
             return Err(OpenError::Invalid);
         }
         // A keyed pseudorandom function: without the key nobody can look for two tokens that share a place.
-        let digest = self.places.hash(token.as_bytes()).as_u128();
+        let digest = self.places.hash(token).as_u128();
         let opened = match self.good.get(&digest) {
             Some(opened) => {
                 self.hits.inc();
@@ -228,7 +229,7 @@ impl Tokens {
         if opened.expires <= now {
             return Err(OpenError::Expired);
         }
-        let names = [&*opened.jti, &*opened.authorization, &*opened.client, &*opened.subject];
+        let names = [&*opened.jti, &*opened.authorization, &*opened.entitlement.client, &*opened.subject];
         if self.revocations.has_ended(opened.lifelines, opened.issued, names) {
             return Err(OpenError::Revoked);
         }
@@ -270,7 +271,8 @@ impl Tokens {
         self.usage.write_down(&*self.store, now).await
     }
 
-    fn open_cold(&self, token: &str, now: Timestamp) -> Option<Opened> {
+    fn open_cold(&self, token: &[u8], now: Timestamp) -> Option<Opened> {
+        let token = std::str::from_utf8(token).ok()?;
         let opened = match token.strip_prefix("pc_") {
             Some(sealed) => self.unseal(sealed, now),
             None => self.opened(&self.verify("at+jwt", token, now)?),
@@ -291,10 +293,8 @@ impl Tokens {
         let authorization: Arc<str> = claims.grant_id.map_or_else(|| jti.clone(), Arc::from);
         let lifelines = self.revocations.lifelines([&jti, &authorization, claims.client_id, claims.sub]);
         Some(Opened {
-            client: self.shared.text(claims.client_id),
+            entitlement: self.shared.entitlement(claims.client_id, claims.aud, claims.scope)?,
             subject: claims.sub.into(),
-            scopes: self.shared.scopes(claims.scope)?,
-            audience: self.shared.text(claims.aud),
             authorization,
             auth_time: claims.auth_time,
             generation: claims.generation.unwrap_or(0),

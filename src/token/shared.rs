@@ -1,43 +1,60 @@
-//! Text that thousands of tokens have in common is kept once.
+//! What thousands of tokens have in common is kept once.
 use crate::model::ScopeSet;
+use http::HeaderValue;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
 };
 
 /// What is kept at most; beyond it, every token has its own copy.
 const MOST: usize = 4096;
 
-/// Texts and scope sets in use. Locked when a token is opened for the first time, never on a hit.
-#[derive(Default)]
-pub struct Shared {
-    texts: Mutex<HashSet<Arc<str>>>,
-    scopes: Mutex<HashMap<Box<str>, Arc<ScopeSet>>>,
+/// Which client may do what, and where; with the header values that tell it to upstreams.
+#[derive(Debug)]
+pub struct Entitlement {
+    /// `client_id`.
+    pub client: Box<str>,
+    /// `aud`: the resource it opens.
+    pub audience: Box<str>,
+    /// Granted scopes.
+    pub scopes: ScopeSet,
+    /// The client.
+    pub client_value: HeaderValue,
+    /// The scopes, space-delimited.
+    pub scopes_value: HeaderValue,
 }
 
-impl Shared {
-    /// `text`, shared with whoever asked for it before.
-    pub fn text(&self, text: &str) -> Arc<str> {
-        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = texts.get(text) {
-            return known.clone();
-        }
-        let new: Arc<str> = text.into();
-        if texts.len() < MOST {
-            texts.insert(new.clone());
-        }
-        new
+impl Entitlement {
+    /// `None` where something in it is malformed.
+    fn of(client: &str, audience: &str, scope: &str) -> Option<Self> {
+        let scopes = ScopeSet::parse(scope)?;
+        Some(Self {
+            client_value: HeaderValue::from_str(client).ok()?,
+            scopes_value: HeaderValue::try_from(scopes.to_string()).ok()?,
+            client: client.into(),
+            audience: audience.into(),
+            scopes,
+        })
     }
+}
 
-    /// The scopes of a `scope` claim; `None` where it is malformed.
-    pub fn scopes(&self, text: &str) -> Option<Arc<ScopeSet>> {
-        let mut scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = scopes.get(text) {
+/// Entitlements in use, by client, audience and `scope` claim. Locked when a token is opened for the first time, never
+/// on a hit.
+#[derive(Default)]
+pub struct Shared(Mutex<HashMap<String, Arc<Entitlement>>>);
+
+impl Shared {
+    /// The one of these claims, shared with whoever asked for it before; `None` where it is malformed.
+    pub fn entitlement(&self, client: &str, audience: &str, scope: &str) -> Option<Arc<Entitlement>> {
+        // No scope and no client identifier holds a line feed.
+        let key = [scope, "\n", client, "\n", audience].concat();
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = all.get(&key) {
             return Some(known.clone());
         }
-        let new = Arc::new(ScopeSet::parse(text)?);
-        if scopes.len() < MOST {
-            scopes.insert(text.into(), new.clone());
+        let new = Arc::new(Entitlement::of(client, audience, scope)?);
+        if all.len() < MOST {
+            all.insert(key, new.clone());
         }
         Some(new)
     }

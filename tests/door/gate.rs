@@ -71,6 +71,7 @@ async fn s61_s66_audience_scope_client_and_user_are_enforced_and_no_decision_mea
     assert_eq!(ask(&policy, "GET", "/orders/7", None), Err(Denial::Unauthenticated));
     assert_eq!(ask(&policy, "GET", "/orders/7", Some("Bearer x".into())), Err(Denial::InvalidToken));
     assert_eq!(ask(&policy, "GET", "/orders/7", Some("Basic x".into())), Err(Denial::InvalidRequest));
+    assert_eq!(ask(&policy, "GET", "/orders/7", Some("Bearer a b".into())), Err(Denial::InvalidRequest));
     assert_eq!(ask(&policy, "GET", "/admin", bearer()), Err(Denial::InsufficientScope));
     assert_eq!(ask(&policy, "GET", "/other", bearer()), Err(Denial::InvalidToken), "S61 audience");
     assert_eq!(ask(&policy, "POST", "/admin", bearer()), Err(Denial::MethodNotAllowed));
