@@ -23,7 +23,7 @@ const ROUNDS: usize = 5;
 /// Requests of each kind that one of the callers sends in a round.
 const EACH: usize = 40;
 const VERIFIER: &str = "0123456789012345678901234567890123456789abc";
-const CALLBACK: &str = "http://127.0.0.1/callback";
+const CALLBACK: &str = "https://app.example/callback";
 const SECRET: &str = "a-secret-of-more-than-thirty-two-characters";
 const PASSWORD: &str = "correct horse battery staple";
 
@@ -48,6 +48,7 @@ const PEERS: Paths = Paths { authorize: "/auth", token: "/token", introspect: "/
 /// A person with a session and an approval, and what she holds.
 struct Person<'a> {
     server: &'a Server,
+    name: String,
     agent: Agent,
     cookies: BTreeMap<String, String>,
     codes: Vec<String>,
@@ -70,11 +71,19 @@ fn between<'t>(text: &'t str, before: &str, after: &str) -> Option<&'t str> {
 }
 
 impl<'a> Person<'a> {
-    fn new(server: &'a Server) -> Self {
+    fn new(server: &'a Server, number: usize) -> Self {
         let config = Agent::config_builder().http_status_as_error(false).max_redirects(0);
         let agent = config.timeout_global(Some(Duration::from_secs(30))).build().new_agent();
         let (codes, tokens) = (Vec::new(), Vec::new());
-        Self { server, agent, cookies: BTreeMap::new(), codes, refresh: String::new(), tokens }
+        Self {
+            server,
+            name: format!("user{number}"),
+            agent,
+            cookies: BTreeMap::new(),
+            codes,
+            refresh: String::new(),
+            tokens,
+        }
     }
 
     fn send(&mut self, target: &str, body: Option<&str>, auth: Option<&str>) -> Answer {
@@ -145,7 +154,8 @@ impl<'a> Person<'a> {
             let mut fields = vec![("csrf", between(page, "name=\"csrf\" value=\"", "\"").unwrap_or_default())];
             if page.contains("name=\"password\"") {
                 // The one asks for a username, the other for a login.
-                fields.extend([("username", "alice"), ("login", "alice"), ("password", PASSWORD), ("prompt", "login")]);
+                let name = &self.name;
+                fields.extend([("username", &**name), ("login", name), ("password", PASSWORD), ("prompt", "login")]);
             } else {
                 fields.extend([("decision", "allow"), ("prompt", "consent")]);
             }
@@ -243,8 +253,11 @@ fn ours(folder: &Path) -> rig::Served {
             Digest::of(SECRET.as_bytes()).hex()
         ),
     );
-    let users = include_str!("../conf/users.toml");
-    write("users.toml", users);
+    // The demo user's password for everybody; each is a person of her own, since five approvals are all that one has.
+    let shipped = include_str!("../conf/users.toml");
+    let hash = between(shipped, "password = ", "\n").expect("a password");
+    let user = |n| format!("[[user]]\nusername = \"user{n}\"\npassword = {hash}\n");
+    write("users.toml", &(0..IN_FLIGHT).map(user).collect::<String>());
     start("gate", folder, "127.0.0.1:1", &[])
 }
 
@@ -305,7 +318,7 @@ fn main() {
         None => eprintln!("node-oidc-provider is not there: npm ci in benches/peers"),
     }
     let mut people: Vec<Vec<Person<'_>>> =
-        servers.iter().map(|server| (0..IN_FLIGHT).map(|_| Person::new(server)).collect()).collect();
+        servers.iter().map(|server| (0..IN_FLIGHT).map(|n| Person::new(server, n)).collect()).collect();
     for person in people.iter_mut().flatten() {
         person.sign_in();
     }

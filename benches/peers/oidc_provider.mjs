@@ -3,21 +3,44 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { Provider } from 'oidc-provider';
 
+// A map without limits: the adapter that comes with the package forgets all but the newest thousand entries.
+const kept = new Map();
+const grants = new Map();
+class Unlimited {
+  constructor(name) { this.name = name; }
+  key(id) { return `${this.name}:${id}`; }
+  async upsert(id, payload) {
+    kept.set(this.key(id), payload);
+    if (payload.uid) kept.set(`uid:${this.name}:${payload.uid}`, id);
+    if (payload.grantId) {
+      if (!grants.has(payload.grantId)) grants.set(payload.grantId, []);
+      grants.get(payload.grantId).push(this.key(id));
+    }
+  }
+  async find(id) { return kept.get(this.key(id)); }
+  async findByUid(uid) { return this.find(kept.get(`uid:${this.name}:${uid}`)); }
+  async findByUserCode() { return undefined; }
+  async consume(id) { kept.get(this.key(id)).consumed = Math.floor(Date.now() / 1000); }
+  async destroy(id) { kept.delete(this.key(id)); }
+  async revokeByGrantId(id) { for (const key of grants.get(id) ?? []) kept.delete(key); grants.delete(id); }
+}
+
 const [port] = process.argv.slice(2);
 const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
 const jwk = { ...privateKey.export({ format: 'jwk' }), use: 'sig', alg: 'ES256', kid: 'es256' };
 const provider = new Provider(`http://127.0.0.1:${port}`, {
   jwks: { keys: [jwk] },
+  adapter: Unlimited,
   cookies: { keys: ['a key of this benchmark'] },
   clients: [
     {
-      client_id: 'web', token_endpoint_auth_method: 'none', application_type: 'native',
-      redirect_uris: ['http://127.0.0.1/callback'], grant_types: ['authorization_code', 'refresh_token'],
+      client_id: 'web', token_endpoint_auth_method: 'none', 
+      redirect_uris: ['https://app.example/callback'], grant_types: ['authorization_code', 'refresh_token'],
       response_types: ['code'], id_token_signed_response_alg: 'ES256',
     },
     {
       client_id: 'batch', client_secret: 'a-secret-of-more-than-thirty-two-characters', redirect_uris: [],
-      grant_types: ['client_credentials'], response_types: [], token_endpoint_auth_method: 'client_secret_basic',
+      grant_types: ['client_credentials'], response_types: [], token_endpoint_auth_method: 'client_secret_basic', id_token_signed_response_alg: 'ES256',
     },
   ],
   scopes: ['openid', 'offline_access', 'read'],
