@@ -32,8 +32,13 @@ async fn suite(store: Arc<dyn Store>) {
     assert_eq!(store.purge(Timestamp(1_015), 10).await.unwrap(), 0);
     assert_eq!(store.purge(Timestamp(1_021), 10).await.unwrap(), 1);
 
+    assert_eq!(store.feed(0, 10).await.unwrap(), [], "nobody else has to hear of these");
+    for key in ["revoked/1", "revoked/2", "revoked/1"] {
+        store.commit(put(key, None, Expect::Any), NOW).await.unwrap();
+    }
+    assert!(store.commit(put("revoked/3", None, Expect::Version(7)), NOW).await.is_err());
     let feed = store.feed(0, 10).await.unwrap();
-    assert_eq!(feed[0].key, "a/1");
+    assert_eq!(feed.iter().map(|e| &*e.key).collect::<Vec<_>>(), ["revoked/1", "revoked/2", "revoked/1"]);
     assert!(feed.windows(2).all(|w| w[0].sequence < w[1].sequence));
     assert_eq!(store.feed_end().await.unwrap(), feed.last().unwrap().sequence);
     assert_eq!(store.feed(feed[0].sequence, 1).await.unwrap(), feed[1..2]);

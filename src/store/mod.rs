@@ -82,11 +82,14 @@ pub trait Store: Send + Sync + 'static {
     /// Removes up to `limit` records that expired before `before`, and feed entries beyond the newest [`FEED_KEPT`];
     /// returns how many records went.
     async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError>;
-    /// Changes after `sequence`, oldest first, at most `limit`.
+    /// Changes of [`ANNOUNCED`] keys after `sequence`, oldest first, at most `limit`.
     async fn feed(&self, sequence: u64, limit: usize) -> Result<Vec<FeedEntry>, StoreError>;
     /// The newest sequence number of the feed; 0 if nothing ever changed.
     async fn feed_end(&self) -> Result<u64, StoreError>;
 }
+
+/// What a key begins with whose changes other nodes must hear of; the feed tells of no others.
+pub const ANNOUNCED: &str = "revoked/";
 
 /// Feed entries that a purge leaves: who has fallen further behind reads everything anew.
 pub const FEED_KEPT: u64 = 100_000;

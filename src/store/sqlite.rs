@@ -1,18 +1,24 @@
-//! The embedded default: SQLite in WAL mode, synchronous FULL, one writer that commits in groups.
-use super::{Change, Changes, Expect, FEED_KEPT, FeedEntry, Record, Store, StoreError};
+//! The embedded default: SQLite in WAL mode, synchronous FULL, one writer that commits in groups, readers that read in
+//! groups. All on threads of their own: whoever waits for many answers is woken once.
+use super::{ANNOUNCED, Change, Changes, Expect, FEED_KEPT, FeedEntry, Record, Store, StoreError};
 use crate::{clock::Timestamp, metrics::Metrics, secret::Digest};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::{
     os::unix::fs::OpenOptionsExt,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 use tokio::sync::{mpsc, oneshot};
 
-/// Most commits that share one write to the disk.
+/// Most commits that share one write to the disk, and most reads that share one look at it.
 const GROUP: usize = 256;
+/// Reading threads at most.
+const READERS: usize = 4;
 const SCHEMA: &str = "
-    PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 2000;
+    PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 2000; PRAGMA cache_size = -16384;
     CREATE TABLE IF NOT EXISTS record (key TEXT PRIMARY KEY, version INTEGER NOT NULL, idx TEXT, expires INTEGER,
         body BLOB NOT NULL, digest BLOB NOT NULL) WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS record_idx ON record (idx) WHERE idx IS NOT NULL;
@@ -31,9 +37,12 @@ struct Job {
     done: oneshot::Sender<Result<usize, StoreError>>,
 }
 
+type Read = Box<dyn FnOnce(&Connection) + Send>;
+
 /// One database file.
 pub struct SqliteStore {
-    reader: Arc<Mutex<Connection>>,
+    readers: Vec<mpsc::Sender<Read>>,
+    turn: AtomicUsize,
     writer: mpsc::Sender<Job>,
     metrics: Option<Arc<Metrics>>,
 }
@@ -56,20 +65,16 @@ impl SqliteStore {
         if verdict != "ok" {
             return Err(damaged(&verdict));
         }
-        let reader = Connection::open(path)?;
-        reader.execute_batch("PRAGMA busy_timeout = 2000; PRAGMA query_only = ON;")?;
         let (writer, mut jobs) = mpsc::channel::<Job>(4 * GROUP);
-        let run = move || {
+        thread("store-writer", move || {
             let mut group = Vec::with_capacity(GROUP);
             while jobs.blocking_recv_many(&mut group, GROUP) > 0 {
                 write_group(&mut connection, &mut group);
             }
-        };
-        std::thread::Builder::new()
-            .name("store-writer".to_owned())
-            .spawn(run)
-            .map_err(|e| StoreError::Unavailable(e.to_string()))?;
-        Ok(Self { reader: Arc::new(Mutex::new(reader)), writer, metrics })
+        })?;
+        let count = std::thread::available_parallelism().map_or(1, usize::from).min(READERS);
+        let readers = (0..count).map(|_| reader(path)).collect::<Result<_, _>>()?;
+        Ok(Self { readers, turn: AtomicUsize::new(0), writer, metrics })
     }
 
     async fn write(&self, work: Work) -> Result<usize, StoreError> {
@@ -83,9 +88,15 @@ impl SqliteStore {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let reader = self.reader.clone();
-        let run = move || work(&reader.lock().unwrap_or_else(PoisonError::into_inner));
-        tokio::task::spawn_blocking(run).await.map_err(|e| StoreError::Unavailable(e.to_string()))?
+        let gone = || StoreError::Unavailable("the reader has stopped".to_owned());
+        let (done, answer) = oneshot::channel();
+        let read: Read = Box::new(move |connection| {
+            // Nobody waits any more where the request was given up.
+            let _ = done.send(work(connection));
+        });
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.readers.len();
+        self.readers[turn].send(read).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
     }
 
     async fn select(&self, condition: &'static str, value: String, now: Timestamp) -> Result<Vec<Record>, StoreError> {
@@ -101,23 +112,39 @@ impl SqliteStore {
     }
 }
 
-/// All of `group` in one transaction, each in a savepoint of its own; answers follow the commit.
+fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), StoreError> {
+    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+    spawned.map(drop).map_err(|e| StoreError::Unavailable(e.to_string()))
+}
+
+/// A connection that reads on a thread of its own until its sender is dropped.
+fn reader(path: &Path) -> Result<mpsc::Sender<Read>, StoreError> {
+    let connection = Connection::open(path)?;
+    connection.execute_batch("PRAGMA busy_timeout = 2000; PRAGMA query_only = ON; PRAGMA cache_size = -16384;")?;
+    let (sender, mut jobs) = mpsc::channel::<Read>(4 * GROUP);
+    thread("store-reader", move || {
+        let mut group = Vec::with_capacity(GROUP);
+        while jobs.blocking_recv_many(&mut group, GROUP) > 0 {
+            // Begun after all of them have been asked, so that each sees what was committed before.
+            let shared = if group.len() > 1 { connection.unchecked_transaction().ok() } else { None };
+            group.drain(..).for_each(|read| read(&connection));
+            // Nothing was written that could fail.
+            drop(shared);
+        }
+    })?;
+    Ok(sender)
+}
+
+/// All of `group` in one transaction; what is refused writes nothing. Answers follow the commit.
 fn write_group(connection: &mut Connection, group: &mut Vec<Job>) {
     let mut outcomes = Vec::with_capacity(group.len());
     let written = (|| {
-        let mut transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         for job in group.iter() {
-            let savepoint = transaction.savepoint()?;
-            let outcome = match &job.work {
-                Work::Commit(changes, now) => {
-                    changes.0.iter().try_for_each(|change| apply(&savepoint, change, *now)).map(|()| 0)
-                }
-                Work::Purge(before, limit) => purge(&savepoint, *before, *limit),
-            };
-            if outcome.is_ok() {
-                savepoint.commit()?;
-            } // dropped otherwise, which rolls it back
-            outcomes.push(outcome);
+            outcomes.push(match &job.work {
+                Work::Commit(changes, now) => commit(&transaction, changes, *now)?.map(|()| 0),
+                Work::Purge(before, limit) => Ok(purge(&transaction, *before, *limit)?),
+            });
         }
         transaction.commit()
     })();
@@ -131,56 +158,71 @@ fn write_group(connection: &mut Connection, group: &mut Vec<Job>) {
     }
 }
 
-fn purge(connection: &Connection, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
+fn purge(connection: &Connection, before: Timestamp, limit: usize) -> rusqlite::Result<usize> {
     connection
         .prepare_cached("DELETE FROM feed WHERE sequence <= (SELECT MAX(sequence) FROM feed) - ?1")?
         .execute([FEED_KEPT])?;
     let expired = "DELETE FROM record WHERE key IN (SELECT key FROM record WHERE expires < ?1 LIMIT ?2)";
-    Ok(connection.prepare_cached(expired)?.execute(params![before.0, limit as u64])?)
+    connection.prepare_cached(expired)?.execute(params![before.0, limit as u64])
 }
 
-fn apply(connection: &Connection, change: &Change, now: Timestamp) -> Result<(), StoreError> {
-    let (key, expect) = match change {
-        Change::Put(record, expect) => (&record.key, *expect),
-        Change::Delete(key, expect) => (key, *expect),
-    };
-    let version: Option<u64> = connection
-        .prepare_cached("SELECT version FROM record WHERE key = ?1 AND (expires IS NULL OR expires > ?2)")?
-        .query_row(params![key, now.0], |r| r.get(0))
-        .optional()?;
-    let holds = match expect {
-        Expect::Any => true,
-        Expect::Absent => version.is_none(),
-        Expect::Version(wanted) => version == Some(wanted),
-    };
-    if !holds {
-        return Err(StoreError::Conflict(key.clone()));
+/// First every expectation, then every write: nobody else writes in between.
+fn commit(connection: &Connection, changes: &Changes, now: Timestamp) -> rusqlite::Result<Result<(), StoreError>> {
+    let mut versions = Vec::with_capacity(changes.0.len());
+    for change in &changes.0 {
+        let (key, expect) = match change {
+            Change::Put(record, expect) => (&record.key, *expect),
+            Change::Delete(key, expect) => (key, *expect),
+        };
+        let version: Option<u64> = match (change, expect) {
+            (Change::Delete(..), Expect::Any) => None,
+            (Change::Put(..), _) | (Change::Delete(..), Expect::Absent | Expect::Version(_)) => connection
+                .prepare_cached("SELECT version FROM record WHERE key = ?1 AND (expires IS NULL OR expires > ?2)")?
+                .query_row(params![key, now.0], |r| r.get(0))
+                .optional()?,
+        };
+        let holds = match expect {
+            Expect::Any => true,
+            Expect::Absent => version.is_none(),
+            Expect::Version(wanted) => version == Some(wanted),
+        };
+        if !holds {
+            return Ok(Err(StoreError::Conflict(key.clone())));
+        }
+        versions.push(version.unwrap_or(0) + 1);
     }
-    match change {
+    for (change, version) in changes.0.iter().zip(versions) {
+        write(connection, change, version)?;
+    }
+    Ok(Ok(()))
+}
+
+fn write(connection: &Connection, change: &Change, version: u64) -> rusqlite::Result<()> {
+    let key = match change {
         Change::Put(record, _) => {
-            let record = Record { version: version.unwrap_or(0) + 1, ..record.clone() };
-            connection.prepare_cached("INSERT OR REPLACE INTO record VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?.execute(
-                params![
-                    record.key,
-                    record.version,
-                    record.index,
-                    record.expires.map(|t| t.0),
-                    record.body,
-                    digest(&record)
-                ],
-            )?;
+            let upsert = "INSERT INTO record VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (key) DO UPDATE SET \
+                version = excluded.version, idx = excluded.idx, expires = excluded.expires, body = excluded.body, \
+                digest = excluded.digest";
+            let expires = record.expires.map(|t| t.0);
+            let digest = digest(record, version);
+            let values = params![record.key, version, record.index, expires, record.body, digest];
+            connection.prepare_cached(upsert)?.execute(values)?;
+            &record.key
         }
-        Change::Delete(..) => {
+        Change::Delete(key, _) => {
             connection.prepare_cached("DELETE FROM record WHERE key = ?1")?.execute([key])?;
+            key
         }
+    };
+    if key.starts_with(ANNOUNCED) {
+        connection.prepare_cached("INSERT INTO feed (key) VALUES (?1)")?.execute([key])?;
     }
-    connection.prepare_cached("INSERT INTO feed (key) VALUES (?1)")?.execute([key])?;
     Ok(())
 }
 
-fn digest(record: &Record) -> Vec<u8> {
-    let head = serde_json::json!([record.key, record.version, record.index, record.expires]).to_string();
-    Digest::of(&[head.as_bytes(), &record.body].concat()).0.to_vec()
+fn digest(record: &Record, version: u64) -> [u8; 32] {
+    let head = serde_json::json!([record.key, version, record.index, record.expires]).to_string();
+    Digest::of(&[head.as_bytes(), &record.body].concat()).0
 }
 
 fn raw(row: &Row<'_>) -> rusqlite::Result<(Record, Vec<u8>)> {
@@ -196,7 +238,11 @@ fn raw(row: &Row<'_>) -> rusqlite::Result<(Record, Vec<u8>)> {
 }
 
 fn checked((record, stored): (Record, Vec<u8>)) -> Result<Record, StoreError> {
-    if digest(&record) == stored { Ok(record) } else { Err(StoreError::Corrupt(format!("record {}", record.key))) }
+    if digest(&record, record.version) == stored[..] {
+        Ok(record)
+    } else {
+        Err(StoreError::Corrupt(format!("record {}", record.key)))
+    }
 }
 
 impl From<rusqlite::Error> for StoreError {

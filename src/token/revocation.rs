@@ -2,7 +2,7 @@
 use crate::{
     clock::Timestamp,
     secret,
-    store::{Change, Expect, Record},
+    store::{ANNOUNCED, Change, Expect, Record},
 };
 use siphasher::sip::SipHasher13;
 use std::{
@@ -14,7 +14,7 @@ use std::{
     },
 };
 
-const PREFIX: &str = "revoked/";
+const PREFIX: &str = ANNOUNCED;
 /// Shared flags; two mebibytes.
 const BUCKETS: usize = 1 << 18;
 
