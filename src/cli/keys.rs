@@ -9,7 +9,7 @@ use std::path::Path;
 pub enum Command {
     /// One line a generation: identifier, creation, state.
     List,
-    /// Make a new generation; the old ones go on opening for seven days. Takes effect when the gateway starts again.
+    /// Make a new generation; a running gateway takes it up, and the old ones go on opening for seven days.
     Rotate,
 }
 

@@ -78,7 +78,9 @@ impl ProxyHttp for Gateway {
         if self.provider.owns(path) {
             (ctx.outcome, ctx.reason) = ("local", "provider");
             let request = mount::read(session).await?;
-            mount::send(session, self.provider.handle(request).await).await?;
+            let mut response = self.provider.handle(request).await;
+            response.headers_mut().insert(identity::REQUEST_ID, ctx.request_id.clone());
+            mount::send(session, response).await?;
             return Ok(true);
         }
         let policy = self.policy.load();
@@ -228,7 +230,9 @@ impl Gateway {
         (ctx.outcome, ctx.reason) = ("deny", why.words().1);
         self.metrics.decisions.with_label_values(&[&*ctx.route, "deny", ctx.reason]).inc();
         mount::discard(session).await;
-        mount::send(session, why.response(&told)).await?;
+        let mut response = why.response(&told);
+        response.headers_mut().insert(identity::REQUEST_ID, ctx.request_id.clone());
+        mount::send(session, response).await?;
         Ok(true)
     }
 }

@@ -60,7 +60,7 @@ impl Keys {
     }
 
     /// Adds a new generation and retires the others; they go on opening for [`OVERLAP`] seconds.
-    /// Running processes take it up when they start again.
+    /// Running processes take it up.
     pub fn rotate(data_dir: &Path, clock: &dyn Clock) -> Result<String, String> {
         let path = data_dir.join("keys.json");
         let bytes = fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;

@@ -195,6 +195,7 @@ fn s49_over_http2_and_http1_a_token_opens_until_it_is_revoked_and_neither_log_ho
         let refused = gate.curl(&[version, "-i", "-d", "a=b", "-H", &bearer, &url]).to_ascii_lowercase();
         assert!(refused.contains("403") && refused.contains("scope=\"orders:write\""), "{refused}");
         let none = gate.curl(&[version, "-i", &url]).to_ascii_lowercase();
+        assert!(none.contains("x-request-id: "), "{none}");
         assert!(none.contains("401") && none.contains("resource_metadata=\"https://localhost:"), "{none}");
         let method = gate.curl(&[version, "-i", "-X", "DELETE", &url]).to_ascii_lowercase();
         assert!(method.contains(" 405") && method.contains("allow: get, post"), "{method}");

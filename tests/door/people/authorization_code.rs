@@ -16,6 +16,9 @@ async fn s5_s23_to_s26_a_code_works_once_in_time_and_as_it_was_bound() {
     ] {
         assert_eq!(redeem(&w, client, &code, &[change]).await.0, 400, "{why}");
     }
+    let stored = w.store.scan("code/", w.clock.now()).await.unwrap();
+    assert!(stored.iter().all(|r| !r.key.contains(&code) && !String::from_utf8_lossy(&r.body).contains(&code)), "S22");
+    assert!(code.len() >= 43, "S22 256 bits");
     let (status, body) = redeem(&w, "web", &code, &[]).await;
     assert_eq!(status, 200, "S26 what was invalid has ended nothing");
     let (status, _) = redeem(&w, "web", &code, &[("code_verifier", &"b".repeat(43))]).await;
