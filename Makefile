@@ -15,6 +15,8 @@ test:
 	@scripts/setup.sh test
 	cargo test --locked
 
-bench: setup
+bench:
+	@scripts/setup.sh bench
 	cargo bench --locked --bench micro
 	cargo bench --locked --bench edge
+	cargo bench --locked --bench people

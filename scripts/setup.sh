@@ -1,14 +1,21 @@
 #!/usr/bin/env bash
-# Installs the system packages that the build needs and the machine lacks; `setup.sh test` also what the tests need.
+# Installs the system packages that the build needs and the machine lacks; `setup.sh test` also what the tests need,
+# `setup.sh bench` what the benchmarks measure with and compare with.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 missing=()
 command -v cmake >/dev/null || missing+=(cmake)   # zlib-ng, which the gateway's HTTP compression links
 command -v cc >/dev/null || missing+=(gcc libc6-dev)   # SQLite and the cryptography are compiled from source
 command -v curl >/dev/null || missing+=(curl)   # the tests and the tour call the gateway with it
-if [ "${1:-}" = test ]; then
-  command -v node >/dev/null || missing+=(nodejs)   # runs the clients that nobody here wrote
+wanted=${1:-}
+if [ "$wanted" = test ] || [ "$wanted" = bench ]; then
+  command -v node >/dev/null || missing+=(nodejs)   # runs the clients and peers that nobody here wrote
   command -v npm >/dev/null || missing+=(npm)   # fetches them
+fi
+if [ "$wanted" = bench ]; then
+  command -v valgrind >/dev/null || missing+=(valgrind)   # counts instructions
+fi
+if [ "$wanted" = test ]; then
   command -v chromium >/dev/null || missing+=(chromium)   # people's flows are played in a real browser
   if [ -z "$(command -v fc-list)" ] || [ -z "$(fc-list 2>/dev/null | head -n 1)" ]; then
     missing+=(fontconfig fonts-dejavu-core)   # a page without a font has no text to look at
@@ -28,17 +35,21 @@ if [ ${#missing[@]} -gt 0 ]; then
   $sudo apt-get update -q
   $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
 fi
-[ "${1:-}" = test ] || exit 0
+case "$wanted" in
+  test) folder=tests/clients ;;
+  bench) folder=benches/peers ;;
+  *) exit 0 ;;
+esac
 
-# The packages of tests/clients, exactly those of its lock file, and only when that has changed.
-cd tests/clients
+# The packages of that folder, exactly those of its lock file, and only when that has changed.
+cd "$folder"
 if [ "$(node -p 'process.versions.node.split(".")[0]')" -lt 20 ]; then
-  echo "tests/clients need Node.js 20 or newer; here is $(node --version)." >&2
+  echo "$folder needs Node.js 20 or newer; here is $(node --version)." >&2
   exit 1
 fi
 stamp=node_modules/.installed
 if ! cmp -s package-lock.json "$stamp"; then
-  echo "Installing the packages of tests/clients."
+  echo "Installing the packages of $folder."
   npm ci --no-progress --loglevel=error
   cp package-lock.json "$stamp"
 fi

@@ -38,7 +38,7 @@ async fn s5_s23_to_s26_a_code_works_once_in_time_and_as_it_was_bound() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn f3_f4_racing_redemptions_and_refreshes_leave_one_branch() {
+async fn s30_f3_f4_racing_redemptions_and_refreshes_leave_one_branch() {
     let w = Arc::new(world().await);
     let mut b = Browser::new(&w);
     for _ in 0..20 {
