@@ -7,6 +7,17 @@ missing=()
 command -v cmake >/dev/null || missing+=(cmake)   # zlib-ng, which the gateway's HTTP compression links
 command -v cc >/dev/null || missing+=(gcc libc6-dev)   # SQLite and the cryptography are compiled from source
 command -v curl >/dev/null || missing+=(curl)   # the tests and the tour call the gateway with it
+# A second, independent verifier of SAML signatures (the feature `xmlsec`): libxmlsec1, and what its binding is made with.
+command -v xmlsec1-config >/dev/null || missing+=(libxmlsec1-dev libxml2-dev libssl-dev)
+command -v pkg-config >/dev/null || missing+=(pkg-config)
+if ! compgen -G '/usr/lib*/libclang*.so*' >/dev/null && ! compgen -G '/usr/lib/*/libclang-[0-9]*.so*' >/dev/null; then
+  # Debian 12 has it in small pieces; elsewhere it comes whole.
+  if grep -qs '^VERSION_CODENAME=bookworm' /etc/os-release; then
+    missing+=(libclang1-14 libclang-common-14-dev)
+  else
+    missing+=(libclang-dev)
+  fi
+fi
 wanted=${1:-}
 if [ "$wanted" = test ] || [ "$wanted" = bench ]; then
   command -v node >/dev/null || missing+=(nodejs)   # runs the clients and peers that nobody here wrote

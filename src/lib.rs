@@ -23,6 +23,7 @@ pub mod model;
 pub mod pages;
 pub mod policy;
 pub mod provider;
+pub mod saml;
 pub mod secret;
 pub mod store;
 pub mod token;

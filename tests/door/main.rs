@@ -10,4 +10,6 @@ mod people;
 mod process;
 mod provider;
 mod readme;
+mod saml_messages;
+mod saml_verify;
 mod wire;

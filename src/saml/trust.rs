@@ -1,0 +1,138 @@
+//! The keys pinned for one issuer. Whatever key a message brings along is not looked at.
+use super::refusal::{Refusal, Refused};
+use crate::secret::Digest;
+use aws_lc_rs::{
+    rsa::PublicEncryptingKey,
+    signature::{
+        ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
+        RSA_PKCS1_2048_8192_SHA512, UnparsedPublicKey, VerificationAlgorithm,
+    },
+};
+use bergshamra_dsig::DsigContext;
+use bergshamra_keys::{KeysManager, loader::load_x509_cert_der};
+use x509_cert::{
+    Certificate,
+    der::{Decode, Encode, oid::ObjectIdentifier},
+};
+
+/// RFC 5480 §2.1.1.1.
+const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+/// RFC 5480 §2.1.1.1.
+const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+/// RFC 3279 §2.3.1.
+const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+/// Smallest accepted RSA modulus, bits.
+const SMALLEST_RSA: usize = 2048;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Family {
+    Rsa,
+    P256,
+    P384,
+}
+
+struct Pinned {
+    family: Family,
+    key: Vec<u8>,
+    certificate: Vec<u8>,
+    fingerprint: String,
+}
+
+/// Keys pinned for one issuer: several during a rollover, and none means that nothing is accepted (S63).
+pub struct TrustedKeys {
+    keys: Vec<Pinned>,
+    pub(super) context: DsigContext,
+}
+
+impl std::fmt::Debug for TrustedKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TrustedKeys({})", self.fingerprints().join(", "))
+    }
+}
+
+impl TrustedKeys {
+    /// The keys of X.509 certificates in DER: RSA from 2048 bits, P-256 or P-384. A certificate is a box for its key
+    /// here: its dates and its issuer say nothing about an assertion (SAML Metadata §2.4.1.1).
+    pub fn of<'a>(certificates: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, String> {
+        let mut manager = KeysManager::new();
+        let mut keys: Vec<Pinned> = Vec::new();
+        for der in certificates {
+            let pinned = Pinned::of(der)?;
+            if keys.iter().all(|k| k.fingerprint != pinned.fingerprint) {
+                manager.add_key(load_x509_cert_der(der).map_err(|e| e.to_string())?);
+                keys.push(pinned);
+            }
+        }
+        // Its defaults are ours: keys of the manager alone, references to an ancestor, every digest computed.
+        Ok(Self { keys, context: DsigContext::new(manager) })
+    }
+
+    /// No key.
+    pub fn none() -> Self {
+        Self { keys: Vec::new(), context: DsigContext::new(KeysManager::new()) }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// The first digits of each key's SHA-256.
+    pub fn fingerprints(&self) -> Vec<&str> {
+        self.keys.iter().map(|k| k.fingerprint.as_str()).collect()
+    }
+
+    /// The certificates in DER.
+    pub fn certificates(&self) -> impl Iterator<Item = &[u8]> {
+        self.keys.iter().map(|k| k.certificate.as_slice())
+    }
+
+    /// Verifies a signature over bytes beside it (SAML Bindings §3.4.4.1).
+    pub fn verify_detached(&self, algorithm: &str, signed: &[u8], signature: &[u8]) -> Result<(), Refused> {
+        if self.is_empty() {
+            return Err(Refusal::NoTrustedKey.with("none is pinned for this issuer"));
+        }
+        let (family, how) = detached(algorithm).ok_or_else(|| Refusal::Algorithm.with(algorithm))?;
+        let mut fitting = self.keys.iter().filter(|k| k.family == family);
+        if fitting.any(|k| UnparsedPublicKey::new(how, &k.key).verify(signed, signature).is_ok()) {
+            return Ok(());
+        }
+        Err(Refusal::Signature.with(format_args!("tried {}", self.fingerprints().join(", "))))
+    }
+}
+
+fn detached(algorithm: &str) -> Option<(Family, &'static dyn VerificationAlgorithm)> {
+    Some(match algorithm.strip_prefix("http://www.w3.org/2001/04/xmldsig-more#")? {
+        "rsa-sha256" => (Family::Rsa, &RSA_PKCS1_2048_8192_SHA256),
+        "rsa-sha384" => (Family::Rsa, &RSA_PKCS1_2048_8192_SHA384),
+        "rsa-sha512" => (Family::Rsa, &RSA_PKCS1_2048_8192_SHA512),
+        "ecdsa-sha256" => (Family::P256, &ECDSA_P256_SHA256_FIXED),
+        "ecdsa-sha384" => (Family::P384, &ECDSA_P384_SHA384_FIXED),
+        _ => return None,
+    })
+}
+
+impl Pinned {
+    fn of(der: &[u8]) -> Result<Self, String> {
+        let certificate = Certificate::from_der(der).map_err(|e| format!("not an X.509 certificate: {e}"))?;
+        let spki = &certificate.tbs_certificate.subject_public_key_info;
+        let whole = spki.to_der().map_err(|e| format!("its public key: {e}"))?;
+        let key = spki.subject_public_key.as_bytes().unwrap_or_default().to_vec();
+        let curve = spki.algorithm.parameters.as_ref().and_then(|p| p.decode_as::<ObjectIdentifier>().ok());
+        let family = match curve {
+            Some(P256) => Family::P256,
+            Some(P384) => Family::P384,
+            _ if spki.algorithm.oid == RSA => {
+                let rsa = PublicEncryptingKey::from_der(&whole);
+                let bits = rsa.map(|k| k.key_size_bits()).unwrap_or_default();
+                if bits < SMALLEST_RSA {
+                    return Err(format!("an RSA key that is too small or unsound; {SMALLEST_RSA} bits are needed"));
+                }
+                Family::Rsa
+            }
+            _ => return Err("its key is neither RSA nor on P-256 or P-384".to_owned()),
+        };
+        let fingerprint = Digest::of(&whole).hex()[..16].to_owned();
+        Ok(Self { family, key, certificate: der.to_vec(), fingerprint })
+    }
+}
