@@ -10,6 +10,7 @@ mod people;
 mod process;
 mod provider;
 mod readme;
+mod saml_attacks;
 mod saml_messages;
 mod saml_verify;
 mod wire;
