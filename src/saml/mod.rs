@@ -5,25 +5,33 @@
 //! 3. [`second_opinion`]: libxmlsec1, which has to see the very same canonical bytes;
 //! 4. [`assertion`]: those bytes, and no others, read into types of our own.
 pub mod assertion;
+pub mod binding;
 mod document;
 pub mod instant;
+pub mod logout;
+pub mod metadata;
 pub mod preflight;
 mod reader;
 pub mod refusal;
+pub mod request;
 pub mod second_opinion;
 pub mod sign;
 mod signature;
+pub mod sp;
 pub mod trust;
 pub mod write;
 
 pub use assertion::{Assertion, Envelope, NameId, Verified};
+pub use logout::Logout;
+pub use metadata::IdentityProvider;
 pub use preflight::{Kind, Passed};
 pub use refusal::{Refusal, Refused};
+pub use request::ServiceProvider;
 pub use trust::TrustedKeys;
 
 use preflight::{Seal, inspect};
 
-/// Looks at a Response that came by POST, or an assertion. What it says is learnt from [`Passed::verify`] alone.
+/// Looks at a message whose signature is in it. What it says is learnt from [`Passed::verify`] alone.
 pub fn read<'a>(message: &'a [u8], kind: Kind) -> Result<Passed<'a>, Refused> {
     let text = std::str::from_utf8(message).map_err(|e| Refusal::NotXml.with(e))?;
     inspect(text, &[kind], Seal::Enveloped)
@@ -48,5 +56,11 @@ impl Passed<'_> {
             return Err(Refusal::Issuer.with(format_args!("{signed:?} is signed, {:?} was read", self.issuer)));
         }
         Ok(verified)
+    }
+
+    /// The verified logout message (S50, S63).
+    pub fn verify_logout(&self, trusted: &TrustedKeys) -> Result<Logout, Refused> {
+        let bytes = signature::canonical(self, trusted)?;
+        Logout::read(&bytes, self.kind, &self.id)
     }
 }

@@ -12,5 +12,6 @@ mod provider;
 mod readme;
 mod saml_attacks;
 mod saml_messages;
+mod saml_profile;
 mod saml_verify;
 mod wire;
