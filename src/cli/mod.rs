@@ -7,6 +7,7 @@ mod first_start;
 mod hash_password;
 mod keys;
 mod run;
+mod saml;
 mod token;
 
 use crate::{
@@ -58,6 +59,9 @@ enum Command {
     /// Connected apps.
     #[command(subcommand)]
     Apps(apps::Command),
+    /// SAML messages: what is wrong with one.
+    #[command(subcommand)]
+    Saml(saml::Command),
     /// Recorded approvals of users for self-authorised apps.
     #[command(subcommand)]
     Approvals(approvals::Command),
@@ -90,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Keys(command) => keys::run(&config, &command),
         Command::Token(command) => token::run(&config, command),
         Command::Apps(command) => apps::run(&config, &command),
+        Command::Saml(command) => saml::run(&command),
         Command::Approvals(command) => approvals::run(&config, &command),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "portcullis", &mut std::io::stdout());

@@ -179,8 +179,8 @@ fn resolve(reader: &NsReader<&[u8]>, name: QName<'_>, element: bool) -> Result<(
 /// A namespace declaration: absolute, and the same text to every parser (a relative one voids a canonicalization).
 fn declares(prefix: PrefixDeclaration<'_>, raw: &str) -> Result<(), Refused> {
     let unfit = |why: &str| Err(Refusal::NotXml.with(format_args!("namespace {raw:?}: {why}")));
-    if !raw.bytes().all(|b| b.is_ascii_graphic() && !b"&<>\"'`{}|\\^".contains(&b)) {
-        return unfit("not plain ASCII");
+    if !raw.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~:/?#=+,;@!$()*".contains(&b)) {
+        return unfit("not the plain letters of a URI");
     }
     match prefix {
         PrefixDeclaration::Default if raw.is_empty() => Ok(()),

@@ -10,6 +10,7 @@ use portcullis::{
     saml::{
         IdentityProvider, Kind, Logout, NameId, Refusal, ServiceProvider, binding,
         binding::Queried,
+        instant,
         metadata::Binding,
         read,
         request::{SignOn, new_id},
@@ -281,6 +282,41 @@ fn s63_metadata_pins_keys_for_signing_and_without_any_is_refused() {
         let told = IdentityProvider::read(&text, None).unwrap_err();
         assert!(told.contains(why), "{told}, not {why}");
     }
+}
+
+#[test]
+fn explain_walks_a_saved_message_step_by_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    write("idp.xml", &idp_metadata(&[(None, &RSA.certificate)], ""));
+    let message = Says::default().signed(&RSA, Signs::Assertion);
+    let field = binding::to_field(&message);
+    let form = format!("RelayState=x&SAMLResponse={}", field.replace('+', "%2B"));
+    let explain = |more: &[&str]| {
+        let mut command = std::process::Command::new(crate::process::PROGRAM);
+        command.current_dir(dir.path()).args(["saml", "explain", "saved", "--metadata", "idp.xml"]);
+        let out = command.args(["--recipient", ACS, "--in-response-to", "_q1"]).args(more).output().unwrap();
+        (out.status.success(), String::from_utf8(out.stdout).unwrap())
+    };
+    let at = instant::text(NOW);
+    for saved in [message.as_str(), &field, &form] {
+        write("saved", saved);
+        let (good, told) = explain(&["--audience", AUDIENCE, "--at", &at]);
+        assert!(good && !told.contains("NO "), "{told}");
+        assert!(told.contains("every AudienceRestriction: [https://sp.example]; we are https://sp.example"), "{told}");
+    }
+    let (good, told) = explain(&["--audience", "https://other.example", "--at", "2026-05-28T20:40:00Z"]);
+    assert!(!good, "{told}");
+    for line in [
+        "ok  signature: over the Assertion",
+        "NO  the confirmation's NotOnOrAfter: 2026-05-28T20:31:40Z; now 2026-05-28T20:40:00Z",
+        "NO  every AudienceRestriction: [https://sp.example]; we are https://other.example",
+    ] {
+        assert!(told.contains(line), "{line} in {told}");
+    }
+    write("saved", &message.replace("alice", "admin"));
+    let (good, told) = explain(&["--audience", AUDIENCE]);
+    assert!(!good && told.contains("NO  signature: the signature does not verify with a trusted key"), "{told}");
 }
 
 /// A certificate with an Ed25519 key, which XML Signature implementations do not share.
