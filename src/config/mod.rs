@@ -4,6 +4,7 @@ pub mod certificate;
 pub mod mistake;
 pub mod reload;
 pub mod route;
+pub mod saml;
 pub mod server;
 pub mod sign_in;
 pub mod user;
@@ -14,6 +15,7 @@ use crate::{
         Policy,
         people::People,
         route::{Auth, Table},
+        saml::Saml,
     },
     secret::Digest,
 };
@@ -59,6 +61,12 @@ pub struct Main {
     #[serde(default)]
     #[schemars(with = "Vec<sign_in::SignInTable>")]
     sign_in: Vec<Spanned<sign_in::SignInTable>>,
+    #[serde(default)]
+    #[schemars(with = "Option<saml::SamlTable>")]
+    saml: Option<Spanned<saml::SamlTable>>,
+    #[serde(default)]
+    #[schemars(with = "Vec<saml::IdpTable>")]
+    saml_idp: Vec<Spanned<saml::IdpTable>>,
 }
 
 /// A whole configuration without mistakes.
@@ -125,9 +133,11 @@ pub fn load(main: &Path) -> Result<Loaded, Vec<Mistake>> {
         None
     });
     match parsed {
-        Some((issuer, settings, certificates, routes, people)) if mistakes.is_empty() => {
+        Some((issuer, settings, certificates, routes, people, mut saml)) if mistakes.is_empty() => {
+            saml.apps = saml::certificates(&clients);
+            texts.push(saml.digest.clone());
             let revision = Digest::of(texts.join("\0").as_bytes()).hex()[..16].to_owned();
-            let mut policy = Policy { issuer: issuer.into(), clients, users, routes, people, revision };
+            let mut policy = Policy { issuer: issuer.into(), clients, users, routes, people, saml, revision };
             let warnings = warnings(&mut policy);
             Ok(Loaded { settings, policy, certificates, warnings })
         }
@@ -135,7 +145,7 @@ pub fn load(main: &Path) -> Result<Loaded, Vec<Mistake>> {
     }
 }
 
-type MainParts = (String, Settings, Certificates, Table, People);
+type MainParts = (String, Settings, Certificates, Table, People, Saml);
 
 type Apps = HashMap<Arc<str>, Arc<Client>>;
 
@@ -174,8 +184,9 @@ fn main_file(file: &Path, text: &str, apps: Option<&Apps>) -> Result<Option<Main
         found.within(0).wrong("route", format!("{name} can never match: an earlier, equally specific one takes all"));
     }
     let people = sign_in::read(&raw.session, &raw.login, raw.brand, raw.scope, (raw.sign_in, apps), found.within(0));
+    let saml = saml::read(raw.saml, raw.saml_idp, &raw.issuer, apps, &mut found);
     if found.mistakes.is_empty() {
-        Ok(Some((raw.issuer, settings, certificates, table, people)))
+        Ok(Some((raw.issuer, settings, certificates, table, people, saml)))
     } else {
         Err(found.mistakes)
     }

@@ -144,7 +144,7 @@ impl Reloader {
         let mut stamp = Vec::new();
         let folder = self.main.parent().unwrap_or(Path::new("."));
         collect(folder, 3, &mut stamp);
-        for file in self.certificates.load().files() {
+        for file in self.certificates.load().files().iter().chain(&self.policy.load().saml.files) {
             note(file, &mut stamp);
         }
         stamp.sort();

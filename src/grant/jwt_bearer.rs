@@ -18,7 +18,7 @@ impl Grant for JwtBearer {
         "urn:ietf:params:oauth:grant-type:jwt-bearer"
     }
 
-    fn names_client(&self, params: &Params) -> Option<String> {
+    fn names_client(&self, params: &Params, _cx: &Cx) -> Option<String> {
         assertion::unverified_issuer(params.get("assertion")?)
     }
 

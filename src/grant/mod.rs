@@ -5,6 +5,8 @@ pub mod device_code;
 pub mod implicit;
 pub mod jwt_bearer;
 pub mod refresh_token;
+pub mod saml_assertion;
+pub mod saml_bearer;
 
 use crate::{
     clock::Timestamp,
@@ -209,7 +211,7 @@ pub trait Grant: Send + Sync {
     /// The `grant_type` value.
     fn grant_type(&self) -> &'static str;
     /// The client a request without client authentication speaks of; unverified.
-    fn names_client(&self, _params: &Params) -> Option<String> {
+    fn names_client(&self, _params: &Params, _cx: &Cx) -> Option<String> {
         None
     }
     /// Decides; changes nothing.
@@ -217,13 +219,15 @@ pub trait Grant: Send + Sync {
 }
 
 /// Every grant there is.
-pub fn all() -> [&'static dyn Grant; 5] {
+pub fn all() -> [&'static dyn Grant; 7] {
     [
         &authorization_code::AuthorizationCodeGrant,
         &client_credentials::ClientCredentials,
         &device_code::DeviceCodeGrant,
         &jwt_bearer::JwtBearer,
         &refresh_token::RefreshTokenGrant,
+        &saml_assertion::SamlAssertion,
+        &saml_bearer::SamlBearer,
     ]
 }
 

@@ -21,6 +21,8 @@ pub struct VerificationKey {
     pub key: DecodingKey,
     /// Tells two keys apart in a diff: the first digits of a SHA-256.
     pub fingerprint: String,
+    /// The certificate it came in, DER: SAML assertions are verified with that.
+    pub certificate: Option<Vec<u8>>,
 }
 
 impl std::fmt::Debug for VerificationKey {
@@ -32,7 +34,9 @@ impl std::fmt::Debug for VerificationKey {
 impl VerificationKey {
     /// A public key (`PUBLIC KEY`) or the key of an X.509 certificate, in PEM.
     pub fn from_pem(pem: &[u8]) -> Result<Self, String> {
-        let spki = match CertificateDer::from_pem_slice(pem) {
+        let certificate = CertificateDer::from_pem_slice(pem);
+        let kept = certificate.as_ref().ok().map(|der| der.to_vec());
+        let spki = match certificate {
             Ok(certificate) => webpki::EndEntityCert::try_from(&certificate)
                 .map_err(|e| format!("not a certificate: {e}"))?
                 .subject_public_key_info()
@@ -43,7 +47,9 @@ impl VerificationKey {
         };
         let fingerprint = Digest::of(&spki).hex()[..16].to_owned();
         let alone = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(&spki));
-        let made = |algorithms, key| Ok(Self { kid: None, algorithms, key, fingerprint: fingerprint.clone() });
+        let made = |algorithms, key| {
+            Ok(Self { kid: None, algorithms, key, fingerprint: fingerprint.clone(), certificate: kept.clone() })
+        };
         if let Ok(rsa) = PublicEncryptingKey::from_der(&spki) {
             if rsa.key_size_bits() < SMALLEST_RSA {
                 return Err(format!("an RSA key of {} bits; at least {SMALLEST_RSA} are needed", rsa.key_size_bits()));
@@ -97,6 +103,7 @@ impl VerificationKey {
             algorithms,
             fingerprint: fingerprint.unwrap_or_default(),
             kid,
+            certificate: None,
         })
     }
 }

@@ -1,5 +1,5 @@
 //! What a reload changed, in words; secrets are masked.
-use super::{Policy, route::Route};
+use super::{Policy, route::Route, saml::Partner};
 use crate::model::Client;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +32,7 @@ fn outline(policy: &Policy) -> BTreeMap<String, Value> {
         let view = json!({"permissions": u.permissions, "active": u.active, "password": password});
         (format!("user {}", u.username), view)
     }));
+    all.extend(policy.saml.partners.values().map(|p| (format!("saml_idp {}", p.name), partner(p))));
     all.extend(policy.routes.iter().map(|r| (format!("route {}", r.name), route(r))));
     all
 }
@@ -45,6 +46,15 @@ fn client(client: &Client) -> Value {
         "run_as": client.run_as, "token_format": format!("{:?}", client.token_format),
         "token_signing_alg": format!("{:?}", client.signing_algorithm), "token_lifetime": client.token_lifetime, "audience": client.audience,
         "assertion_lifetime": client.assertion_lifetime,
+    })
+}
+
+fn partner(partner: &Partner) -> Value {
+    json!({
+        "entity": partner.idp.entity, "keys": partner.idp.keys.fingerprints(), "title": partner.title,
+        "valid_until": partner.idp.valid_until, "grants": partner.grants, "idp_initiated": partner.idp_initiated,
+        "domains": partner.domains, "username": partner.username, "name_format": partner.name_format,
+        "sign_on": format!("{:?}", partner.idp.sign_on), "logout": format!("{:?}", partner.idp.logout),
     })
 }
 

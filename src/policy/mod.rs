@@ -2,6 +2,7 @@
 pub mod diff;
 pub mod people;
 pub mod route;
+pub mod saml;
 
 use crate::model::{Client, User};
 use std::{collections::HashMap, sync::Arc};
@@ -19,6 +20,8 @@ pub struct Policy {
     pub routes: route::Table,
     /// What concerns people.
     pub people: people::People,
+    /// Whom we trust in SAML.
+    pub saml: saml::Saml,
     /// Digest of what it was built from: equal digests, equal policies.
     pub revision: String,
 }

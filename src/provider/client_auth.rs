@@ -5,6 +5,7 @@ use super::{
     params::Params,
 };
 use crate::{
+    grant::saml_bearer,
     model::{AuthMethod, Client},
     store::{Change, Changes, StoreError},
     token::assertion,
@@ -14,6 +15,8 @@ use http::{HeaderMap, header::AUTHORIZATION};
 use std::sync::Arc;
 
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+/// RFC 7522 §2.2.
+const SAML_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:saml2-bearer";
 
 /// Who calls, and what must be written if the request goes through.
 pub struct Authenticated {
@@ -46,6 +49,7 @@ pub fn replayed(error: StoreError) -> OAuthError {
 enum Presented {
     Secret { id: String, secret: String },
     Assertion { id: String, jws: String },
+    Saml { id: String, assertion: String },
     Name(String),
 }
 
@@ -53,7 +57,10 @@ enum Presented {
 pub fn authenticate(headers: &HeaderMap, params: &Params, cx: &Cx) -> Result<Option<Authenticated>, OAuthError> {
     let Some(presented) = presented(headers, params)? else { return Ok(None) };
     let id = match &presented {
-        Presented::Secret { id, .. } | Presented::Assertion { id, .. } | Presented::Name(id) => id,
+        Presented::Secret { id, .. }
+        | Presented::Assertion { id, .. }
+        | Presented::Saml { id, .. }
+        | Presented::Name(id) => id,
     };
     let client = cx.policy.clients.get(id.as_str()).ok_or_else(|| refused("unknown client"))?.clone();
     let wrong = |what| Err(refused(what));
@@ -74,6 +81,11 @@ pub fn authenticate(headers: &HeaderMap, params: &Params, cx: &Cx) -> Result<Opt
                 return wrong("client assertion: sub is not the client");
             }
             (true, Some(verified.once))
+        }
+        (Presented::Saml { assertion, .. }, AuthMethod::PrivateKeyJwt) => {
+            let told = |why: OAuthError| refused(&format!("client assertion: {}", why.detail));
+            let once = saml_bearer::proves(assertion, &client.id, client.assertion_lifetime, cx).map_err(told)?;
+            (true, Some(once))
         }
         (Presented::Name(_), _) => (false, None),
         _ => return wrong("method not registered for this client"),
@@ -96,14 +108,20 @@ fn presented(headers: &HeaderMap, params: &Params) -> Result<Option<Presented>, 
         return Ok(Some(Presented::Secret { id, secret }));
     }
     if let Some(jws) = jws {
-        if params.get("client_assertion_type") != Some(ASSERTION_TYPE) {
-            return Err(OAuthError::new(Code::InvalidRequest, "unknown client_assertion_type"));
-        }
-        let id = assertion::unverified_issuer(jws).ok_or_else(|| refused("client assertion: malformed"))?;
+        let issuer = match params.get("client_assertion_type") {
+            Some(ASSERTION_TYPE) => assertion::unverified_issuer(jws),
+            Some(SAML_TYPE) => saml_bearer::unverified_issuer(jws),
+            _ => return Err(OAuthError::new(Code::InvalidRequest, "unknown client_assertion_type")),
+        };
+        let id = issuer.ok_or_else(|| refused("client assertion: malformed"))?;
         if name.is_some_and(|n| n != id) {
             return Err(OAuthError::new(Code::InvalidRequest, "client_id differs from the authenticated client"));
         }
-        return Ok(Some(Presented::Assertion { id, jws: jws.to_owned() }));
+        let text = jws.to_owned();
+        return Ok(Some(match params.get("client_assertion_type") {
+            Some(SAML_TYPE) => Presented::Saml { id, assertion: text },
+            _ => Presented::Assertion { id, jws: text },
+        }));
     }
     Ok(match (name, secret) {
         (Some(id), Some(secret)) => Some(Presented::Secret { id: id.to_owned(), secret: secret.to_owned() }),

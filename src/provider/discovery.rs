@@ -14,6 +14,9 @@ pub fn metadata(policy: &Policy) -> Value {
     let methods = ["client_secret_basic", "client_secret_post", "private_key_jwt"];
     let with_none = [&methods[..], &["none"]].concat();
     let algorithms = ["RS256", "PS256", "ES256", "EdDSA"];
+    // The SAML assertion flow is there where an app is named for it.
+    let served = |grant: &&str| *grant != "assertion" || policy.saml.assertion_app.is_some();
+    let grants: Vec<&str> = grant::all().iter().map(|g| g.grant_type()).filter(served).collect();
     let scopes: BTreeSet<&str> = policy.clients.values().flat_map(|c| c.scopes.iter()).collect();
     let of_tokens = ["sub", "iss", "aud", "exp", "iat", "auth_time", "acr", "amr", "sid"];
     let claims: Vec<&str> =
@@ -44,7 +47,7 @@ pub fn metadata(policy: &Policy) -> Value {
         "request_uri_parameter_supported": false,
         "backchannel_logout_supported": true,
         "backchannel_logout_session_supported": true,
-        "grant_types_supported": grant::all().map(|g| g.grant_type()),
+        "grant_types_supported": grants,
         "token_endpoint_auth_methods_supported": with_none,
         "token_endpoint_auth_signing_alg_values_supported": algorithms,
         "revocation_endpoint_auth_methods_supported": with_none,

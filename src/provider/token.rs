@@ -108,7 +108,7 @@ type Caller = (Option<Authenticated>, Option<std::sync::Arc<Client>>);
 /// A client that can authenticate must, except where the grant itself proves it (RFC 7521 §4.1).
 fn caller(request: &Request<Bytes>, params: &Params, grant: &dyn Grant, cx: &Cx) -> Result<Caller, OAuthError> {
     let caller = client_auth::authenticate(request.headers(), params, cx)?;
-    let named = grant.names_client(params);
+    let named = grant.names_client(params, cx);
     if let (Some(caller), Some(named)) = (&caller, &named)
         && *caller.client.id != **named
     {

@@ -11,6 +11,7 @@ mod process;
 mod provider;
 mod readme;
 mod saml_attacks;
+mod saml_grants;
 mod saml_messages;
 mod saml_profile;
 mod saml_verify;

@@ -70,6 +70,7 @@ pub struct Says {
     pub method: String,
     pub more_conditions: String,
     pub attributes: Vec<(String, Vec<String>)>,
+    pub issued: Timestamp,
 }
 
 impl Default for Says {
@@ -93,6 +94,7 @@ impl Default for Says {
             method: text(BEARER),
             more_conditions: String::new(),
             attributes: vec![(text("groups"), vec![text("sales"), text("R&D <all>")])],
+            issued: NOW,
         }
     }
 }
@@ -101,7 +103,7 @@ impl Says {
     /// The assertion, in canonical form.
     pub fn assertion(&self) -> String {
         let time = |t: Option<Timestamp>| t.map(instant::text);
-        let now = instant::text(NOW);
+        let now = instant::text(self.issued);
         let declared = [("xmlns:saml", Some(ASSERTION))];
         let xml = Xml::default().open(
             "saml:Assertion",
@@ -148,7 +150,7 @@ impl Says {
 
     /// The Response around `assertion`, in canonical form.
     pub fn response(&self, assertion: &str) -> String {
-        let now = instant::text(NOW);
+        let now = instant::text(self.issued);
         let xml = Xml::default().open(
             "samlp:Response",
             &[

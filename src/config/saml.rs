@@ -1,0 +1,149 @@
+//! `[saml]` and `[[saml_idp]]` of `conf/portcullis.toml`: as whom we speak SAML, and whom we trust in it.
+use super::mistake::Findings;
+use crate::{
+    policy::saml::{ACS, LOGOUT, Partner, Saml},
+    saml::{IdentityProvider, ServiceProvider, TrustedKeys, sign::SigningKey},
+    secret::Digest,
+};
+use rustls_pki_types::{CertificateDer, pem::PemObject};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+use toml::Spanned;
+
+/// The service provider that we are to identity providers.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SamlTable {
+    /// Our entity ID; the issuer without.
+    entity_id: Option<String>,
+    /// PEM (PKCS#8) of the key that signs our messages: RSA from 2048 bits, or P-256; relative to this file.
+    key_file: String,
+    /// PEM of its certificate, which IdPs get with our metadata.
+    certificate_file: String,
+    /// Whether our metadata is signed.
+    #[serde(default)]
+    sign_metadata: bool,
+    /// The app that the SAML assertion flow (`grant_type=assertion`) issues for; that flow is off without.
+    assertion_app: Option<String>,
+}
+
+/// An identity provider.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IdpTable {
+    /// Its name in addresses and in the log: letters, digits, `-` and `_`.
+    name: String,
+    /// Its name on the login page; `name` without.
+    title: Option<String>,
+    /// Its metadata; relative to this file, and taken up again when it changes.
+    metadata_file: String,
+    /// Which entity of the metadata is meant, where it describes several.
+    entity_id: Option<String>,
+    /// Whether apps may exchange its assertions for tokens (RFC 7522 §2.1).
+    #[serde(default)]
+    grants: bool,
+    /// The attribute that holds the user's name here; NameID without.
+    username: Option<String>,
+}
+
+/// What the tables say; mistakes go to `found`.
+pub fn read(
+    saml: Option<Spanned<SamlTable>>,
+    idps: Vec<Spanned<IdpTable>>,
+    issuer: &str,
+    apps: Option<&super::Apps>,
+    found: &mut Findings<'_>,
+) -> Saml {
+    let mut all = Saml::default();
+    let mut texts = Vec::new();
+    if let Some(table) = saml {
+        let span = table.span().start;
+        own(table.into_inner(), issuer, apps, &mut all, found.within(span));
+    }
+    for table in idps {
+        let span = table.span().start;
+        let found = found.within(span);
+        let table = table.into_inner();
+        let file = found.folder().join(&table.metadata_file);
+        all.files.push(file.clone());
+        let text = std::fs::read_to_string(&file).map_err(|e| e.to_string());
+        let idp = text.and_then(|text| {
+            let idp = IdentityProvider::read(&text, table.entity_id.as_deref());
+            texts.push(text);
+            idp
+        });
+        let idp = idp.map(Some).map_err(|why| format!("{}: {why}", table.metadata_file));
+        let Some(idp) = found.or("metadata_file", idp, None) else { continue };
+        let plain =
+            |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+        if !plain(&table.name) || all.named(&table.name).is_some() {
+            found.wrong("name", "one of its own, of letters, digits, - and _");
+        }
+        let entity = idp.entity.clone();
+        let partner = Partner {
+            title: table.title.unwrap_or_else(|| table.name.clone()),
+            name: table.name,
+            idp,
+            grants: table.grants,
+            idp_initiated: false,
+            domains: BTreeSet::new(),
+            username: table.username,
+            name_format: None,
+        };
+        if all.partners.insert(entity.clone(), Arc::new(partner)).is_some() {
+            found.wrong("metadata_file", format!("{entity} stands in another table too"));
+        }
+    }
+    all.digest = Digest::of(texts.join("\0").as_bytes()).hex();
+    all
+}
+
+fn own(table: SamlTable, issuer: &str, apps: Option<&super::Apps>, all: &mut Saml, found: &mut Findings<'_>) {
+    let folder = found.folder();
+    let file = |name: &str| std::fs::read(folder.join(name)).map_err(|e| format!("{name}: {e}"));
+    let key = file(&table.key_file)
+        .and_then(|pem| SigningKey::from_pem(&pem).map_err(|w| format!("{}: {w}", table.key_file)));
+    let certificate = file(&table.certificate_file).and_then(|pem| {
+        let der = CertificateDer::from_pem_slice(&pem).map_err(|_| "holds no CERTIFICATE in PEM".to_owned());
+        // It has to be one that IdPs can verify with, and so could we.
+        let der = der.and_then(|der| TrustedKeys::of([&*der]).map(|keys| (der.to_vec(), keys)));
+        der.map_err(|why| format!("{}: {why}", table.certificate_file))
+    });
+    let key = found.or("key_file", key.map(Some), None);
+    let certificate = found.or("certificate_file", certificate.map(Some), None);
+    all.files.extend([&table.key_file, &table.certificate_file].map(|name| folder.join(name)));
+    if let (Some(key), Some((certificate, keys))) = (key, certificate) {
+        if keys.verify_detached(key.algorithm(), b"one pair", &key.sign(b"one pair")).is_err() {
+            found.wrong("key_file", format!("is not the key of {}", table.certificate_file));
+        }
+        all.sp = Some(Arc::new(ServiceProvider {
+            entity: table.entity_id.unwrap_or_else(|| issuer.to_owned()),
+            acs: format!("{issuer}{}", ACS),
+            logout: format!("{issuer}{}", LOGOUT),
+            key,
+            certificate,
+        }));
+    }
+    all.sign_metadata = table.sign_metadata;
+    if let (Some(app), Some(apps)) = (&table.assertion_app, apps)
+        && !apps.get(app.as_str()).is_some_and(|a| a.grants.contains("assertion"))
+    {
+        found.wrong("assertion_app", format!("{app} is no app with the grant assertion"));
+    }
+    all.assertion_app = table.assertion_app.map(Arc::from);
+}
+
+/// The certificates that apps registered, for their SAML assertions. A key that only JOSE knows is none of them.
+pub fn certificates(apps: &super::Apps) -> HashMap<Arc<str>, TrustedKeys> {
+    let pinned = apps.values().filter_map(|app| {
+        let ders = app.keys.iter().filter_map(|k| k.certificate.as_deref());
+        let usable: Vec<&[u8]> = ders.filter(|der| TrustedKeys::of([*der]).is_ok()).collect();
+        let keys = TrustedKeys::of(usable).ok().filter(|k| !k.is_empty())?;
+        Some((app.id.clone(), keys))
+    });
+    pinned.collect()
+}

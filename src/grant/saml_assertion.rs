@@ -1,0 +1,55 @@
+//! The SAML assertion flow: a Response of the SSO IdP, for the one app that the policy names. Off unless it names one.
+use super::{
+    Grant, Redeemed, TokenRequest, approved,
+    saml_bearer::{decode, exchanged, invalid, once},
+};
+use crate::{
+    provider::{
+        Cx,
+        error::{Code, OAuthError},
+        params::Params,
+    },
+    saml::{Kind, read},
+};
+
+const TYPE: &str = "urn:oasis:names:tc:SAML:2.0:profiles:SSO:browser";
+
+/// The flow.
+pub struct SamlAssertion;
+
+#[async_trait::async_trait]
+impl Grant for SamlAssertion {
+    fn grant_type(&self) -> &'static str {
+        "assertion"
+    }
+
+    fn names_client(&self, _params: &Params, cx: &Cx) -> Option<String> {
+        cx.policy.saml.assertion_app.as_ref().map(ToString::to_string)
+    }
+
+    async fn redeem(&self, request: &TokenRequest<'_>, cx: &Cx) -> Result<Redeemed, OAuthError> {
+        let off = || OAuthError::new(Code::UnsupportedGrantType, "grant_type is not supported");
+        let app = cx.policy.saml.assertion_app.as_ref().ok_or_else(|| off().detail("no assertion_app in [saml]"))?;
+        let client = cx.policy.clients.get(app).ok_or_else(|| off().detail("assertion_app is no app"))?;
+        if request.params.require("assertion_type", "assertion_type is missing")? != TYPE {
+            return Err(OAuthError::new(Code::InvalidRequest, "unknown assertion_type"));
+        }
+        let bytes = decode(request.params.require("assertion", "assertion is missing")?).map_err(invalid)?;
+        let passed = read(&bytes, Kind::Response).map_err(invalid)?;
+        let partner = cx.policy.saml.partners.get(&passed.issuer).filter(|p| p.idp.valid_at(cx.now));
+        let partner =
+            partner.ok_or_else(|| invalid(format_args!("{:?} is no IdP of ours at present", passed.issuer)))?;
+        let verified = passed.verify(&partner.idp.keys).map_err(invalid)?;
+        let accepted = exchanged(&verified, &partner.idp.entity, client.assertion_lifetime, cx)?;
+        let subject = partner.username(&verified.assertion).ok_or_else(|| invalid("it names no user"))?;
+        approved(client, subject, cx).await?;
+        Ok(Redeemed {
+            client: client.clone(),
+            subject: subject.into(),
+            scopes: client.scopes.clone(),
+            changes: vec![once(&verified, &accepted)],
+            endings: Vec::new(),
+            held: None,
+        })
+    }
+}

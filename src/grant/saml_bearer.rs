@@ -1,0 +1,156 @@
+//! SAML bearer: an assertion of the app itself with its registered certificate, or of a trusted IdP, for a user who
+//! approved the app (RFC 7522 §2.1).
+use super::{Grant, Redeemed, TokenRequest, approved};
+use crate::{
+    clock::Timestamp,
+    provider::{
+        Cx,
+        error::{Code, OAuthError},
+        params::Params,
+        paths,
+    },
+    saml::{
+        Kind, Passed, Refused, TrustedKeys, Verified, binding, read,
+        sp::{Accepted, Asked, Broken, Expected, Rule, judge},
+    },
+    secret::Digest,
+    store::{Change, Expect, Record},
+};
+
+/// The flow.
+pub struct SamlBearer;
+
+#[async_trait::async_trait]
+impl Grant for SamlBearer {
+    fn grant_type(&self) -> &'static str {
+        "urn:ietf:params:oauth:grant-type:saml2-bearer"
+    }
+
+    /// An app that signs for itself needs no other proof; for a trusted IdP's assertion it has to say who it is.
+    fn names_client(&self, params: &Params, cx: &Cx) -> Option<String> {
+        unverified_issuer(params.get("assertion")?).filter(|issuer| !cx.policy.saml.partners.contains_key(issuer))
+    }
+
+    async fn redeem(&self, request: &TokenRequest<'_>, cx: &Cx) -> Result<Redeemed, OAuthError> {
+        let field = request.params.require("assertion", "assertion is missing")?;
+        let client = request.client.ok_or_else(|| invalid("no app is named"))?;
+        let bytes = decode(field).map_err(invalid)?;
+        let passed = read(&bytes, Kind::Assertion).map_err(invalid)?;
+        let partner = cx.policy.saml.partners.get(&passed.issuer);
+        let (subject, once) = match partner {
+            Some(partner) if !partner.grants => {
+                return Err(invalid(format_args!("{} may not grant: grants = true is not set", partner.name)));
+            }
+            Some(partner) if !partner.idp.valid_at(cx.now) => {
+                return Err(invalid(format_args!("the metadata of {} has expired", partner.name)));
+            }
+            Some(partner) => {
+                let verified = passed.verify(&partner.idp.keys).map_err(invalid)?;
+                let accepted = exchanged(&verified, &partner.idp.entity, client.assertion_lifetime, cx)?;
+                let name = partner.username(&verified.assertion).map(str::to_owned);
+                (name.ok_or_else(|| invalid("it names no user"))?, once(&verified, &accepted))
+            }
+            None => {
+                let (verified, accepted) = of_app(&passed, &client.id, client.assertion_lifetime, cx)?;
+                (accepted.name_id.value.clone(), once(&verified, &accepted))
+            }
+        };
+        approved(client, &subject, cx).await?;
+        Ok(Redeemed {
+            client: client.clone(),
+            subject: subject.into(),
+            scopes: client.scopes.clone(),
+            changes: vec![once],
+            endings: Vec::new(),
+            held: None,
+        })
+    }
+}
+
+/// The issuer named by an assertion, unverified: good for looking up keys, nothing else.
+pub fn unverified_issuer(field: &str) -> Option<String> {
+    let bytes = decode(field).ok()?;
+    read(&bytes, Kind::Assertion).ok().map(|passed| passed.issuer)
+}
+
+/// Base64url (RFC 7522 §2.1); the other alphabet is told by no one and read all the same.
+pub fn decode(field: &str) -> Result<Vec<u8>, Refused> {
+    let padding = "=".repeat(field.trim_end_matches('=').len().wrapping_neg() % 4);
+    binding::from_field(&format!("{}{padding}", field.trim_end_matches('=').replace('-', "+").replace('_', "/")))
+}
+
+/// Verifies an assertion with which `client` proves who it is, and returns the write that makes it usable once
+/// (RFC 7522 §2.2).
+pub fn proves(field: &str, client: &str, longest: i64, cx: &Cx) -> Result<Change, OAuthError> {
+    let bytes = decode(field).map_err(invalid)?;
+    let passed = read(&bytes, Kind::Assertion).map_err(invalid)?;
+    let (verified, accepted) = of_app(&passed, client, longest, cx)?;
+    if accepted.name_id.value != client {
+        return Err(invalid(format_args!("its subject is {:?}, not the app", accepted.name_id.value)));
+    }
+    Ok(once(&verified, &accepted))
+}
+
+/// Verifies an assertion that `client` issued with its registered certificate (RFC 7522 §3).
+fn of_app(passed: &Passed<'_>, client: &str, longest: i64, cx: &Cx) -> Result<(Verified, Accepted), OAuthError> {
+    let none = TrustedKeys::none();
+    let keys = cx.policy.saml.apps.get(client).unwrap_or(&none);
+    let verified = passed.verify(keys).map_err(invalid)?;
+    let accepted = exchanged(&verified, client, longest, cx)?;
+    Ok((verified, accepted))
+}
+
+/// Judges an assertion by the rules of RFC 7522 §3.
+pub fn exchanged(verified: &Verified, issuer: &str, longest: i64, cx: &Cx) -> Result<Accepted, OAuthError> {
+    let recipients = [format!("{}{}", cx.policy.issuer, paths::TOKEN)];
+    let mut audiences = cx.audiences().to_vec();
+    audiences.extend(cx.policy.saml.sp.as_ref().map(|sp| sp.entity.clone()));
+    let (audiences, recipients) = (audiences.as_slice(), recipients.as_slice());
+    let expected = Expected { now: cx.now, issuer, audiences, recipients, asked: Asked::Token, longest };
+    judge(verified, expected).map_err(|broken| {
+        let Broken { rule, .. } = &broken;
+        let public = match rule {
+            Rule::Audience | Rule::Recipient | Rule::Destination => "audience is invalid",
+            Rule::Confirmed | Rule::NotOnOrAfter | Rule::Session => "the assertion has expired",
+            Rule::Longest | Rule::NotBefore | Rule::NoNotBefore | Rule::IssueInstant => {
+                "the assertion's times are not acceptable"
+            }
+            Rule::ResponseIssuer
+            | Rule::Status
+            | Rule::ResponseTo
+            | Rule::Issuer
+            | Rule::NameId
+            | Rule::Bearer
+            | Rule::InResponseTo
+            | Rule::Conditions
+            | Rule::UnknownCondition
+            | Rule::Authenticated => INVALID,
+        };
+        OAuthError::new(Code::InvalidGrant, public).detail(broken)
+    })
+}
+
+/// The write that makes an assertion usable once, until it could be presented no more (S52).
+pub fn once(verified: &Verified, accepted: &Accepted) -> Change {
+    used(&verified.assertion.issuer, &verified.assertion.id, accepted.remember)
+}
+
+/// The record of a used assertion.
+fn used(issuer: &str, id: &str, until: Timestamp) -> Change {
+    let name = Digest::of(format!("{} {issuer} {id}", issuer.len()).as_bytes()).hex();
+    let record = Record {
+        key: format!("assertion/saml/{name}"),
+        version: 0,
+        index: None,
+        expires: Some(until),
+        body: Vec::new(),
+    };
+    Change::Put(record, Expect::Absent)
+}
+
+const INVALID: &str = "the assertion is invalid";
+
+/// A refusal that says little, with a detail for the log that says all.
+pub fn invalid(detail: impl std::fmt::Display) -> OAuthError {
+    OAuthError::new(Code::InvalidGrant, INVALID).detail(detail)
+}

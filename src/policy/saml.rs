@@ -1,0 +1,74 @@
+//! Whom we trust in SAML, and as whom we speak it.
+use crate::saml::{Assertion, IdentityProvider, ServiceProvider, TrustedKeys};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::PathBuf,
+    sync::Arc,
+};
+
+/// Where Responses come; under `/oauth2/`, which is ours whole.
+pub const ACS: &str = "/oauth2/saml/acs";
+/// Where logout messages come.
+pub const LOGOUT: &str = "/oauth2/saml/logout";
+
+/// Part of a policy.
+#[derive(Debug, Default)]
+pub struct Saml {
+    /// Who we are to identity providers; without, nobody signs in by SAML.
+    pub sp: Option<Arc<ServiceProvider>>,
+    /// Whether our metadata is signed.
+    pub sign_metadata: bool,
+    /// Identity providers by `entityID`.
+    pub partners: BTreeMap<String, Arc<Partner>>,
+    /// Certificates that apps registered, by `client_id`.
+    pub apps: HashMap<Arc<str>, TrustedKeys>,
+    /// The app that `grant_type=assertion` issues for; without, that grant is off.
+    pub assertion_app: Option<Arc<str>>,
+    /// Files that it was read from.
+    pub files: Vec<PathBuf>,
+    /// What was in them, for the policy's revision.
+    pub digest: String,
+}
+
+/// An identity provider, and what we let it do.
+#[derive(Debug)]
+pub struct Partner {
+    /// Its name in addresses and in the log.
+    pub name: String,
+    /// Its name on the login page.
+    pub title: String,
+    /// What its metadata says.
+    pub idp: IdentityProvider,
+    /// Whether apps may exchange its assertions for tokens (RFC 7522 §2.1).
+    pub grants: bool,
+    /// Whether it may sign somebody in whom we did not send there.
+    pub idp_initiated: bool,
+    /// Mail domains whose people sign in there.
+    pub domains: BTreeSet<String>,
+    /// The attribute that holds the user's name here; without, NameID does.
+    pub username: Option<String>,
+    /// The name's format that is asked for (SAML Core §8.3).
+    pub name_format: Option<String>,
+}
+
+impl Partner {
+    /// The user of ours that an assertion speaks of: exactly one name, or none.
+    pub fn username<'a>(&self, assertion: &'a Assertion) -> Option<&'a str> {
+        let Some(attribute) = &self.username else { return assertion.name_id.as_ref().map(|n| n.value.as_str()) };
+        let mut values = assertion.values(attribute);
+        values.next().filter(|name| !name.is_empty() && values.next().is_none())
+    }
+}
+
+impl Saml {
+    /// The partner that signs in the people of the domain that `name` ends with.
+    pub fn for_domain(&self, name: &str) -> Option<&Arc<Partner>> {
+        let domain = name.rsplit_once('@')?.1.to_ascii_lowercase();
+        self.partners.values().find(|p| p.domains.contains(&domain))
+    }
+
+    /// The partner with this name.
+    pub fn named(&self, name: &str) -> Option<&Arc<Partner>> {
+        self.partners.values().find(|p| p.name == name)
+    }
+}
