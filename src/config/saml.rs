@@ -48,6 +48,14 @@ pub struct IdpTable {
     grants: bool,
     /// The attribute that holds the user's name here; NameID without.
     username: Option<String>,
+    /// The format of name that is asked for, such as `urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress`.
+    name_format: Option<String>,
+    /// Mail domains whose people sign in there: their names lead to it from the login page.
+    #[serde(default)]
+    domains: BTreeSet<String>,
+    /// Whether it may sign somebody in whom we did not send there.
+    #[serde(default)]
+    idp_initiated: bool,
 }
 
 /// What the tables say; mistakes go to `found`.
@@ -60,6 +68,7 @@ pub fn read(
 ) -> Saml {
     let mut all = Saml::default();
     let mut texts = Vec::new();
+    let saml_stands = saml.is_some();
     if let Some(table) = saml {
         let span = table.span().start;
         own(table.into_inner(), issuer, apps, &mut all, found.within(span));
@@ -83,16 +92,26 @@ pub fn read(
         if !plain(&table.name) || all.named(&table.name).is_some() {
             found.wrong("name", "one of its own, of letters, digits, - and _");
         }
+        let domain = |d: &String| {
+            !d.is_empty() && d.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b))
+        };
+        let taken = |d: &&String| all.partners.values().any(|p| p.domains.contains(*d));
+        if !table.domains.iter().all(domain) || table.domains.iter().any(|d| taken(&d)) {
+            found.wrong("domains", "lower-case domain names, each of one IdP alone");
+        }
+        if !saml_stands && !table.grants {
+            found.wrong("name", "people sign in at an IdP only where [saml] says as whom we speak");
+        }
         let entity = idp.entity.clone();
         let partner = Partner {
             title: table.title.unwrap_or_else(|| table.name.clone()),
             name: table.name,
             idp,
             grants: table.grants,
-            idp_initiated: false,
-            domains: BTreeSet::new(),
+            idp_initiated: table.idp_initiated,
+            domains: table.domains,
             username: table.username,
-            name_format: None,
+            name_format: table.name_format,
         };
         if all.partners.insert(entity.clone(), Arc::new(partner)).is_some() {
             found.wrong("metadata_file", format!("{entity} stands in another table too"));

@@ -135,8 +135,8 @@ pub fn once(verified: &Verified, accepted: &Accepted) -> Change {
     used(&verified.assertion.issuer, &verified.assertion.id, accepted.remember)
 }
 
-/// The record of a used assertion.
-fn used(issuer: &str, id: &str, until: Timestamp) -> Change {
+/// The same for the assertion `id` of `issuer`.
+pub fn used(issuer: &str, id: &str, until: Timestamp) -> Change {
     let name = Digest::of(format!("{} {issuer} {id}", issuer.len()).as_bytes()).hex();
     let record = Record {
         key: format!("assertion/saml/{name}"),

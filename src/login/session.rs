@@ -3,7 +3,7 @@ use crate::{
     clock::Timestamp,
     model::{
         Session,
-        session::{Level, Lifetime},
+        session::{AtIdp, Level, Lifetime},
     },
     secret::{self, Digest},
     store::{Change, Expect, Record, Store, StoreError},
@@ -33,6 +33,7 @@ pub fn begin(
     user: &str,
     second_factor_due: bool,
     before: Option<&Session>,
+    at_idp: Option<AtIdp>,
     lifetime: Lifetime,
     now: Timestamp,
 ) -> (String, Change) {
@@ -40,11 +41,12 @@ pub fn begin(
     let session = Session {
         sid: before.map_or_else(secret::random_id, |s| s.sid.clone()),
         user: user.to_owned(),
-        auth_time: now,
+        auth_time: at_idp.as_ref().map_or(now, |a| a.authenticated),
         level: Level::Standard,
         second_factor_due,
         created: now,
         seen: now,
+        at_idp,
     };
     let change = Change::Put(record(key(&cookie), &session, lifetime), Expect::Absent);
     (cookie, change)

@@ -9,6 +9,6 @@ pub mod verification_key;
 pub use authorization::Authorization;
 pub use client::{Approval, AuthMethod, Client, Interactive, RefreshPolicy, SigningAlgorithm, TokenFormat};
 pub use scope::ScopeSet;
-pub use session::{Level, Session};
+pub use session::{Level, NameId, Session};
 pub use user::{Profile, User};
 pub use verification_key::VerificationKey;

@@ -31,6 +31,34 @@ impl Level {
     }
 }
 
+/// What an identity provider calls somebody (SAML Core §2.2.3).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameId {
+    /// The name.
+    pub value: String,
+    /// `Format` (SAML Core §8.3).
+    pub format: Option<String>,
+    /// `NameQualifier`.
+    pub qualifier: Option<String>,
+    /// `SPNameQualifier`.
+    pub sp_qualifier: Option<String>,
+}
+
+/// A session's origin, where that is an identity provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AtIdp {
+    /// Its `entityID`.
+    pub idp: String,
+    /// What it calls them.
+    pub name: NameId,
+    /// What it calls the session there.
+    pub index: Option<String>,
+    /// When that ends, and this one with it.
+    pub ends: Option<Timestamp>,
+    /// When they signed in there.
+    pub authenticated: Timestamp,
+}
+
 /// A person signed in with one browser. The cookie is a secret of 256 bits; the store keeps its digest alone.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Session {
@@ -48,6 +76,9 @@ pub struct Session {
     pub created: Timestamp,
     /// When it was last seen, to the minute.
     pub seen: Timestamp,
+    /// Where they signed in, if not here.
+    #[serde(default)]
+    pub at_idp: Option<AtIdp>,
 }
 
 /// How long sessions last, seconds.
@@ -62,6 +93,7 @@ pub struct Lifetime {
 impl Session {
     /// When it ends if it is not used again.
     pub fn expires(&self, lifetime: Lifetime) -> Timestamp {
-        self.seen.plus(lifetime.idle).min(self.created.plus(lifetime.absolute))
+        let here = self.seen.plus(lifetime.idle).min(self.created.plus(lifetime.absolute));
+        self.at_idp.as_ref().and_then(|a| a.ends).map_or(here, |ends| here.min(ends))
     }
 }

@@ -78,6 +78,7 @@ impl Page {
         let key = match (error.code, error.public) {
             (Code::InvalidRequest, "the sign-in has expired") => "expired",
             (Code::AccessDenied, "the form was not ours") => "foreign_form",
+            (Code::AccessDenied, "single sign-on failed") => "single_sign_on",
             (Code::InvalidClient, _) => "unknown_app",
             (Code::InvalidRequest, public) if public.starts_with("redirect_uri") => "redirect_uri",
             (Code::TemporarilyUnavailable, _) => "unavailable",

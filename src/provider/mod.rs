@@ -15,6 +15,7 @@ mod par;
 pub mod params;
 mod respond;
 mod revoke;
+mod saml;
 mod sign_in;
 mod sign_out;
 pub mod token;
@@ -280,7 +281,7 @@ fn methods(path: &str) -> Option<&'static [&'static Method]> {
         paths::AUTHORIZE | paths::USERINFO | paths::LOGOUT | paths::LOGIN | paths::SECOND_FACTOR => Some(BOTH),
         paths::SELECT_ACCOUNT | paths::CONSENT | paths::DEVICE | paths::ACCOUNT | paths::SIGN_OUT => Some(BOTH),
         path if is_resource_metadata(path) => Some(GET),
-        _ => None,
+        path => saml::methods(path),
     }
 }
 
@@ -301,6 +302,7 @@ async fn browse(request: &Request<Bytes>, cx: &Cx) -> Response<Bytes> {
             paths::START => gate_session::start(visit),
             paths::CALLBACK => gate_session::callback(visit).await,
             paths::SIGN_OUT => gate_session::sign_out(visit).await,
+            path if path.starts_with(saml::PREFIX) => saml::answer(visit).await,
             _ => gate_session::auth(visit).await,
         }
     };

@@ -3,7 +3,7 @@ use super::{
     Cx, authorize,
     error::{Code, OAuthError},
     interaction::{self, Interaction, Resume},
-    paths, respond,
+    paths, respond, saml,
     sign_out::SignOut,
     web::{SESSION_COOKIE, Visit, set_cookie},
 };
@@ -13,8 +13,9 @@ use crate::{
         password::{self, Refused},
         session, totp,
     },
+    model::session::AtIdp,
     pages::{self, Page},
-    store::Changes,
+    store::{Change, Changes},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as B64};
 use bytes::Bytes;
@@ -48,11 +49,17 @@ pub async fn login(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> 
     let interaction = Interaction::of(&mut visit)?;
     if visit.request.method() == Method::GET {
         let hint = interaction.request().and_then(|r| r.login_hint.clone());
+        if let Some(to) = hint.as_ref().and_then(|h| saml::elsewhere(h, &interaction.seal(visit.cx), visit.cx)) {
+            return Ok(visit.redirect(&to));
+        }
         return Ok(login_page(visit, &interaction, hint.as_deref(), None));
     }
     let cx = visit.cx;
     let form = visit.form()?;
     let (username, password) = (form.get("username").unwrap_or_default(), form.get("password").unwrap_or_default());
+    if let Some(to) = saml::elsewhere(username, &interaction.seal(cx), cx) {
+        return Ok(visit.redirect(&to));
+    }
     let verified = password::verify(&cx.login, &cx.policy, username, password, cx.address, cx.now).await;
     let outcome = match &verified {
         Ok(_) => "signed_in",
@@ -67,11 +74,25 @@ pub async fn login(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> 
         Ok(user) => user,
         Err(_) => return Ok(login_page(visit, &interaction, Some(username), Some(outcome))),
     };
-    let due = totp::is_enrolled(&*cx.store, &user, cx.now).await?;
+    let due = enter(&mut visit, &user, None, Vec::new()).await?;
+    let to = next(&interaction, due, cx);
+    Ok(visit.redirect(&to))
+}
+
+/// Begins the session of somebody who proved who they are, with `more` in the same commit; whether a second factor is due.
+pub async fn enter(
+    visit: &mut Visit<'_>,
+    user: &str,
+    at_idp: Option<AtIdp>,
+    more: Vec<Change>,
+) -> Result<bool, OAuthError> {
+    let cx = visit.cx;
+    let due = totp::is_enrolled(&*cx.store, user, cx.now).await?;
     let own = visit.session().filter(|before| before.user == *user);
-    let (cookie, begun) = session::begin(&user, due, own, cx.policy.people.session, cx.now);
+    let (cookie, begun) = session::begin(user, due, own, at_idp, cx.policy.people.session, cx.now);
     // The session that this browser had, if any, ends: nobody goes on under an identifier from before (S55).
-    let (mut changes, mut end) = (vec![begun], SignOut::default());
+    let (mut changes, mut end) = (more, SignOut::default());
+    changes.push(begun);
     match &visit.session {
         Some((old, before)) if before.user != *user => end.add(session::key(old), before, cx).await?,
         Some((old, _)) => changes.push(session::end(old)),
@@ -79,12 +100,16 @@ pub async fn login(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> 
     }
     end.commit(changes, cx).await?;
     visit.set(set_cookie(SESSION_COOKIE, cookie, None));
-    let to = if due && interaction.request().is_none() {
+    Ok(due)
+}
+
+/// Where the browser goes when somebody has signed in.
+pub fn next(interaction: &Interaction, due: bool, cx: &Cx) -> String {
+    if due && interaction.request().is_none() {
         interaction.address(paths::SECOND_FACTOR, cx)
     } else {
         interaction.next(cx)
-    };
-    Ok(visit.redirect(&to))
+    }
 }
 
 fn login_page(
@@ -102,9 +127,12 @@ fn login_page(
     };
     let told = json!({
         "action": interaction.address(paths::LOGIN, cx), "hint": hint, "problem": problem,
-        "app": app_name(interaction, cx), "ways": [],
+        "app": app_name(interaction, cx), "ways": saml::ways(&interaction.seal(cx), cx),
     });
-    visit.page(status, Page::new("login", told), &targets(interaction))
+    // The form may lead on to the IdP of somebody's domain, too.
+    let partners = cx.policy.saml.partners.values().flat_map(|p| &p.idp.sign_on).map(|e| e.location.as_str());
+    let targets: Vec<&str> = targets(interaction).into_iter().chain(partners).collect();
+    visit.page(status, Page::new("login", told), &targets)
 }
 
 /// `/oauth2/second_factor`: the code, or for who has none yet the way to get one.

@@ -6,6 +6,7 @@ use super::{
     refusal::{Refusal, Refused},
 };
 use crate::clock::Timestamp;
+pub use crate::model::NameId;
 
 /// An assertion (SAML Core §2.3.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,19 +27,6 @@ pub struct Assertion {
     pub authentications: Vec<Authentication>,
     /// What is said of them (SAML Core §2.7.3).
     pub attributes: Vec<Attribute>,
-}
-
-/// A name (SAML Core §2.2.3).
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct NameId {
-    /// The name.
-    pub value: String,
-    /// `Format` (SAML Core §8.3).
-    pub format: Option<String>,
-    /// `NameQualifier`.
-    pub qualifier: Option<String>,
-    /// `SPNameQualifier`.
-    pub sp_qualifier: Option<String>,
 }
 
 /// `SubjectConfirmation`, with its data.

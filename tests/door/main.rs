@@ -14,5 +14,6 @@ mod saml_attacks;
 mod saml_grants;
 mod saml_messages;
 mod saml_profile;
+mod saml_sign_on;
 mod saml_verify;
 mod wire;
