@@ -66,7 +66,7 @@ fn client(key: &rsa::Pair) -> Client {
         auth_method: AuthMethod::None,
         secrets: Vec::new(),
         keys: vec![VerificationKey::from_pem(key.public.as_bytes()).expect("a key")],
-        grants: [GRANT.to_owned()].into(),
+        grants: [GRANT.to_owned(), saml::GRANT.to_owned()].into(),
         scopes: ScopeSet::of(&["orders:read", "orders:write"]),
         approval: Approval::Admin(["sales".to_owned()].into()),
         run_as: None,
@@ -106,6 +106,83 @@ mod rsa {
     }
 }
 
+mod saml {
+    use super::{Bytes, ISSUER, Request, Timestamp};
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    use portcullis::saml::{Kind, TrustedKeys, instant, read, request::new_id, sign::SigningKey, write::Xml};
+
+    pub const GRANT: &str = "urn:ietf:params:oauth:grant-type:saml2-bearer";
+    const ASSERTION: &str = "urn:oasis:names:tc:SAML:2.0:assertion";
+
+    /// An app that signs SAML assertions with RSA-2048.
+    pub struct Signer {
+        key: SigningKey,
+        certificate: Vec<u8>,
+        trusted: TrustedKeys,
+    }
+
+    impl Signer {
+        pub fn new() -> Self {
+            let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).expect("a key");
+            let made = rcgen::CertificateParams::new(vec!["app".to_owned()]).expect("names").self_signed(&pair);
+            let certificate = made.expect("a certificate").der().to_vec();
+            let key = SigningKey::from_pkcs8(&pair.serialize_der()).expect("a key");
+            let trusted = TrustedKeys::of([certificate.as_slice()]).expect("trusted");
+            Self { key, certificate, trusted }
+        }
+
+        pub fn trusted(&self) -> TrustedKeys {
+            TrustedKeys::of([self.certificate.as_slice()]).expect("trusted")
+        }
+
+        /// About 5 KB, as an IdP with some attributes sends it.
+        pub fn assertion(&self, now: Timestamp) -> String {
+            let (id, issued, until) = (new_id(), instant::text(now), instant::text(now.plus(3_000)));
+            let head = [
+                ("xmlns:saml", Some(ASSERTION)),
+                ("ID", Some(id.as_str())),
+                ("IssueInstant", Some(issued.as_str())),
+                ("Version", Some("2.0")),
+            ];
+            let data = [("NotOnOrAfter", Some(until.as_str())), ("Recipient", Some("https://id.example/oauth2/token"))];
+            let bearer = [("Method", Some("urn:oasis:names:tc:SAML:2.0:cm:bearer"))];
+            let xml = Xml::default().open("saml:Assertion", &head).leaf("saml:Issuer", &[], "app");
+            let xml = xml.open("saml:Subject", &[]).leaf("saml:NameID", &[], "alice");
+            let xml = xml.open("saml:SubjectConfirmation", &bearer).leaf("saml:SubjectConfirmationData", &data, "");
+            let xml = xml.close("saml:SubjectConfirmation").close("saml:Subject");
+            let xml = xml.open("saml:Conditions", &[("NotOnOrAfter", Some(until.as_str()))]);
+            let xml = xml.open("saml:AudienceRestriction", &[]).leaf("saml:Audience", &[], ISSUER);
+            let mut xml =
+                xml.close("saml:AudienceRestriction").close("saml:Conditions").open("saml:AttributeStatement", &[]);
+            for n in 0..12 {
+                let name = format!("urn:oid:1.3.6.1.4.1.5923.1.1.1.{n}");
+                xml = xml.open("saml:Attribute", &[("Name", Some(&name))]);
+                xml = xml.leaf("saml:AttributeValue", &[], "cn=a group,ou=groups,dc=corp,dc=example");
+                xml = xml.close("saml:Attribute");
+            }
+            let text = xml.close("saml:AttributeStatement").close("saml:Assertion").finish();
+            self.key.envelop(&text, &id, Some(&self.certificate))
+        }
+
+        pub fn verifies(&self, message: &str) -> bool {
+            read(message.as_bytes(), Kind::Assertion).is_ok_and(|passed| passed.verify(&self.trusted).is_ok())
+        }
+
+        pub fn request(&self, now: Timestamp) -> Request<Bytes> {
+            let assertion = URL_SAFE_NO_PAD.encode(self.assertion(now));
+            let body = format!("grant_type={}&assertion={assertion}", GRANT.replace(':', "%3A"));
+            Request::post("/oauth2/token")
+                .header("content-type", "application/x-www-form-urlencoded")
+                .body(Bytes::from(body))
+                .expect("a request")
+        }
+    }
+
+    pub fn passes(message: &str) -> bool {
+        read(message.as_bytes(), Kind::Assertion).is_ok()
+    }
+}
+
 fn benches(c: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let data = tempfile::tempdir().expect("a folder");
@@ -126,6 +203,8 @@ fn benches(c: &mut Criterion) {
         profile: Default::default(),
     };
     policy.users.insert("alice".into(), Arc::new(alice));
+    let idp = saml::Signer::new();
+    policy.saml.apps.insert("app".into(), idp.trusted());
     let policy = Arc::new(policy);
 
     c.bench_function("canonical path", |b| b.iter(|| canonical(black_box(b"/api/500/orders/42/lines")).is_ok()));
@@ -170,6 +249,13 @@ fn benches(c: &mut Criterion) {
     assert_eq!(runtime.block_on(provider.handle(request())).status(), 200);
     c.bench_function("JWT bearer exchange, RS256 in, opaque out, memory store", |b| {
         b.iter_batched(request, |r| runtime.block_on(provider.handle(r)), BatchSize::SmallInput)
+    });
+    let message = idp.assertion(now);
+    c.bench_function("SAML preflight", |b| b.iter(|| saml::passes(black_box(&message))));
+    c.bench_function("SAML assertion verified, RSA-2048", |b| b.iter(|| idp.verifies(black_box(&message))));
+    assert_eq!(runtime.block_on(provider.handle(idp.request(now))).status(), 200);
+    c.bench_function("SAML bearer exchange, opaque out, memory store", |b| {
+        b.iter_batched(|| idp.request(now), |r| runtime.block_on(provider.handle(r)), BatchSize::SmallInput)
     });
 }
 

@@ -31,6 +31,8 @@ if [ "$wanted" = test ]; then
   if [ -z "$(command -v fc-list)" ] || [ -z "$(fc-list 2>/dev/null | head -n 1)" ]; then
     missing+=(fontconfig fonts-dejavu-core)   # a page without a font has no text to look at
   fi
+  command -v xmlsec1 >/dev/null || missing+=(xmlsec1)   # pysaml2, an identity provider nobody here wrote, signs with it
+  python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3 python3-venv)   # and runs in Python
 fi
 if [ ${#missing[@]} -gt 0 ]; then
   if ! command -v apt-get >/dev/null; then
@@ -63,4 +65,13 @@ if ! cmp -s package-lock.json "$stamp"; then
   echo "Installing the packages of $folder."
   npm ci --no-progress --loglevel=error
   cp package-lock.json "$stamp"
+fi
+
+# The identity provider of tests/idp, in an environment of its own.
+cd ../idp
+if ! cmp -s requirements.txt .venv/.installed; then
+  echo "Installing the packages of tests/idp."
+  python3 -m venv .venv
+  .venv/bin/pip install -q -r requirements.txt
+  cp requirements.txt .venv/.installed
 fi

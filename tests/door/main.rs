@@ -12,6 +12,7 @@ mod provider;
 mod readme;
 mod saml_attacks;
 mod saml_grants;
+mod saml_idps;
 mod saml_messages;
 mod saml_profile;
 mod saml_sign_on;
