@@ -2,7 +2,7 @@
 use crate::{
     clock::Timestamp,
     model::{
-        Session,
+        NameId, Session,
         session::{AtIdp, Level, Lifetime},
     },
     secret::{self, Digest},
@@ -27,7 +27,7 @@ fn record(key: String, session: &Session, lifetime: Lifetime) -> Record {
     }
 }
 
-/// Begins a session: the cookie's value, and the write. Whoever proves anew who they are goes on with the `sid` that
+/// Begins a session: the cookie's value, and the writes. Whoever proves anew who they are goes on with the `sid` that
 /// apps know, under another cookie.
 pub fn begin(
     user: &str,
@@ -36,7 +36,7 @@ pub fn begin(
     at_idp: Option<AtIdp>,
     lifetime: Lifetime,
     now: Timestamp,
-) -> (String, Change) {
+) -> (String, Vec<Change>) {
     let cookie = secret::random_token();
     let session = Session {
         sid: before.map_or_else(secret::random_id, |s| s.sid.clone()),
@@ -48,8 +48,36 @@ pub fn begin(
         seen: now,
         at_idp,
     };
-    let change = Change::Put(record(key(&cookie), &session, lifetime), Expect::Absent);
-    (cookie, change)
+    let found = session.at_idp.as_ref().map(|at| origin(at, user, &session.sid, now.plus(lifetime.absolute)));
+    let begun = Change::Put(record(key(&cookie), &session, lifetime), Expect::Absent);
+    (cookie, std::iter::once(begun).chain(found).collect())
+}
+
+/// The write by which an IdP's logout finds the session `sid` of `user` that began there.
+fn origin(at: &AtIdp, user: &str, sid: &str, until: Timestamp) -> Change {
+    let key = format!("{}{sid}", origins(&at.idp, &at.name));
+    Change::Put(Record { key, version: 0, index: None, expires: Some(until), body: user.into() }, Expect::Any)
+}
+
+fn origins(idp: &str, name: &NameId) -> String {
+    let name = serde_json::to_string(&(idp, name)).expect("a name is plain data");
+    format!("saml_session/{}/", Digest::text(&name))
+}
+
+/// Every live session that `idp` began for the person it calls `name`, with its record's key.
+pub async fn at_idp(
+    store: &dyn Store,
+    idp: &str,
+    name: &NameId,
+    now: Timestamp,
+) -> Result<Vec<(String, Session)>, StoreError> {
+    let prefix = origins(idp, name);
+    let mut all = Vec::new();
+    for record in store.scan(&prefix, now).await? {
+        let (sid, user) = (&record.key[prefix.len()..], String::from_utf8_lossy(&record.body));
+        all.extend(of_user(store, &user, now).await?.into_iter().filter(|(_, s)| s.sid == *sid));
+    }
+    Ok(all)
 }
 
 /// The write that ends the session with this cookie, and nothing that lives by it.

@@ -3,7 +3,7 @@ use super::{
     error::OAuthError,
     id_token,
     params::Params,
-    paths,
+    paths, saml,
     sign_in::name_of,
     sign_out::SignOut,
     web::{SESSION_COOKIE, Visit, set_cookie},
@@ -48,7 +48,7 @@ pub async fn page(visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
         let kept = ["client_id", "id_token_hint", "post_logout_redirect_uri", "state"];
         let fields: Vec<_> = kept.iter().filter_map(|name| params.get(name).map(|v| json!([name, v]))).collect();
         let told = json!({"action": paths::LOGOUT, "user": name_of(&session.user, cx), "fields": fields});
-        let targets: Vec<&str> = back.as_deref().into_iter().collect();
+        let targets: Vec<&str> = back.as_deref().into_iter().chain(saml::logout::targets(&session, cx)).collect();
         return Ok(visit.page(StatusCode::OK, Page::new("logout", told), &targets));
     }
     let mut end = SignOut::default();
@@ -56,6 +56,9 @@ pub async fn page(visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
     end.commit(Vec::new(), cx).await?;
     cx.audit.write(json!({"event": "logout", "outcome": "signed_out", "subject": session.user, "sid": session.sid,
         "time": cx.now}));
+    if let Some(at) = &session.at_idp {
+        return saml::logout::there(visit, at, back).await;
+    }
     Ok(match back {
         Some(uri) => {
             let mut visit = visit;

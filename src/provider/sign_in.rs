@@ -92,7 +92,7 @@ pub async fn enter(
     let (cookie, begun) = session::begin(user, due, own, at_idp, cx.policy.people.session, cx.now);
     // The session that this browser had, if any, ends: nobody goes on under an identifier from before (S55).
     let (mut changes, mut end) = (more, SignOut::default());
-    changes.push(begun);
+    changes.extend(begun);
     match &visit.session {
         Some((old, before)) if before.user != *user => end.add(session::key(old), before, cx).await?,
         Some((old, _)) => changes.push(session::end(old)),

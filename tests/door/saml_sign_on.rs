@@ -13,13 +13,16 @@ use portcullis::{
 use std::sync::Arc;
 
 const ACS: &str = "https://id.example/oauth2/saml/acs";
+pub const LOGOUT: &str = "https://id.example/oauth2/saml/logout";
+/// The format of the names that `Says` says.
+pub const ISSUED_FORMAT: &str = "urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress";
 
 fn saml(policy: &mut Policy, change: impl FnOnce(&mut Partner)) {
     people(policy);
     policy.saml.sp = Some(Arc::new(ServiceProvider {
         entity: ISSUER.to_owned(),
         acs: ACS.to_owned(),
-        logout: "https://id.example/oauth2/saml/logout".to_owned(),
+        logout: LOGOUT.to_owned(),
         key: SigningKey::from_pkcs8(&P256.pkcs8).unwrap(),
         certificate: P256.certificate.clone(),
     }));
@@ -28,7 +31,7 @@ fn saml(policy: &mut Policy, change: impl FnOnce(&mut Partner)) {
     policy.saml.partners.insert(partner.idp.entity.clone(), Arc::new(partner));
 }
 
-async fn world() -> World {
+pub async fn world() -> World {
     world_with(|policy| saml(policy, |_| {})).await
 }
 
@@ -47,7 +50,7 @@ fn way(page: &Shown) -> String {
 }
 
 /// Begins at an app and stops at the IdP: the request's identifier and the RelayState.
-async fn begin(browser: &mut Browser<'_>, target: &str) -> (String, String) {
+pub async fn begin(browser: &mut Browser<'_>, target: &str) -> (String, String) {
     let page = browser.visit(target).await;
     let page = browser.get(&way(&page)).await;
     assert_eq!(page.status, 200, "{}", page.body);
@@ -60,7 +63,7 @@ async fn begin(browser: &mut Browser<'_>, target: &str) -> (String, String) {
 }
 
 /// What the IdP says of alice in answer to `request`.
-fn says(world: &World, request: Option<&str>) -> Says {
+pub fn says(world: &World, request: Option<&str>) -> Says {
     let now = world.clock.now();
     Says {
         name_id: "alice".to_owned(),
@@ -80,7 +83,7 @@ fn says(world: &World, request: Option<&str>) -> Says {
 }
 
 /// The IdP's form: it comes from another site, and so without our cookies.
-async fn post(world: &World, message: &str, relay: Option<&str>) -> Shown {
+pub async fn post(world: &World, message: &str, relay: Option<&str>) -> Shown {
     let response = binding::to_field(message);
     let mut fields = vec![("SAMLResponse", response.as_str())];
     fields.extend(relay.map(|r| ("RelayState", r)));

@@ -1,4 +1,5 @@
 //! Single sign-on: what browsers and identity providers meet under `/oauth2/saml/`.
+pub mod logout;
 mod sign_on;
 
 use super::{
@@ -7,7 +8,7 @@ use super::{
     web::Visit,
 };
 use crate::{
-    policy::saml::{ACS, Partner},
+    policy::saml::{ACS, LOGOUT, Partner},
     saml::ServiceProvider,
 };
 use bytes::Bytes;
@@ -28,6 +29,7 @@ const METADATA: &str = "/oauth2/saml/metadata";
 pub fn methods(path: &str) -> Option<&'static [&'static Method]> {
     match path {
         ACS => Some(&[&Method::POST]),
+        LOGOUT => Some(&[&Method::GET, &Method::POST]),
         START | FINISH | METADATA => Some(&[&Method::GET]),
         _ => None,
     }
@@ -39,6 +41,7 @@ pub async fn answer(visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
         START => sign_on::start(visit).await,
         ACS => sign_on::acs(visit).await,
         FINISH => sign_on::finish(visit).await,
+        LOGOUT => logout::page(visit).await,
         _ => metadata(visit.cx),
     }
 }

@@ -1,0 +1,63 @@
+//! `[saml]` and `[[saml_idp]]`: mistakes by file, line and key; metadata taken up while it runs.
+use crate::{
+    process::{Gate, text, until},
+    saml_messages::{OTHER, P256, RSA},
+    saml_profile::idp_metadata,
+    saml_verify::pem,
+};
+use std::fs;
+
+const TABLES: &str = "\n[saml]\nkey_file = \"sp.key\"\ncertificate_file = \"sp.pem\"\n\n\
+    [[saml_idp]]\nname = \"corp\"\nmetadata_file = \"corp.xml\"\ndomains = [\"corp.example\"]\n";
+
+fn stage() -> (Gate, usize) {
+    let gate = Gate::prepare();
+    let write = |name: &str, text: &str| fs::write(gate.path("conf").join(name), text).unwrap();
+    write("sp.key", &pem("PRIVATE KEY", &P256.pkcs8));
+    write("sp.pem", &pem("CERTIFICATE", &P256.certificate));
+    write("corp.xml", &idp_metadata(&[(None, &RSA.certificate)], ""));
+    let main = fs::read_to_string(gate.config()).unwrap();
+    fs::write(gate.config(), format!("{main}{TABLES}")).unwrap();
+    (gate, main.lines().count() + 1)
+}
+
+#[test]
+fn s63_mistakes_of_the_tables_are_told_with_file_line_and_key() {
+    let (gate, before) = stage();
+    let told = |gate: &Gate| text(&gate.command(&["check"], "").stderr);
+    assert!(!told(&gate).contains("saml") && !told(&gate).contains("sp.key"), "{}", told(&gate));
+    gate.edit("conf/portcullis.toml", "[\"corp.example\"]", "[\"Corp.example\"]");
+    gate.edit("conf/portcullis.toml", "\"sp.pem\"\n", "\"other.pem\"\nassertion_app = \"portal\"\n");
+    fs::write(gate.path("conf/other.pem"), pem("CERTIFICATE", &RSA.certificate)).unwrap();
+    let twin = "[[saml_idp]]\nname = \"corp\"\nmetadata_file = \"corp.xml\"\n";
+    let keyless = "[[saml_idp]]\nname = \"keyless\"\nmetadata_file = \"keyless.xml\"\n";
+    let absent = "[[saml_idp]]\nname = \"absent\"\nmetadata_file = \"absent.xml\"\nspeling = 1\n";
+    let main = fs::read_to_string(gate.config()).unwrap();
+    fs::write(gate.config(), format!("{main}{twin}{keyless}")).unwrap();
+    fs::write(gate.path("conf/keyless.xml"), idp_metadata(&[(Some("encryption"), &OTHER.certificate)], "")).unwrap();
+    let all = told(&gate);
+    for (line, mistake) in [
+        (before + 2, "key_file: is not the key of other.pem"),
+        (before + 9, "domains: lower-case domain names"),
+        (before + 11, "name: one of its own"),
+        (before + 12, "metadata_file: https://idp.example stands in another table too"),
+        (before + 15, "metadata_file: keyless.xml: names no certificate for signing"),
+    ] {
+        assert!(all.contains(&format!("portcullis.toml:{line}: {mistake}")), "{line} {mistake} in {all}");
+    }
+    fs::write(gate.config(), format!("{main}{absent}")).unwrap();
+    assert!(told(&gate).contains("speling: unknown field"), "{}", told(&gate));
+}
+
+#[test]
+fn metadata_is_taken_up_while_the_gate_runs() {
+    let (mut gate, _) = stage();
+    gate.run();
+    let audit = || fs::read_to_string(gate.path("audit.log")).unwrap_or_default();
+    let keys = [(Some("signing"), RSA.certificate.as_slice()), (Some("signing"), &OTHER.certificate)];
+    fs::write(gate.path("conf/corp.xml"), idp_metadata(&keys, "")).unwrap();
+    assert!(until(|| audit().contains("saml_idp corp: keys")), "a second key, as in a rollover: {}", audit());
+    fs::write(gate.path("conf/corp.xml"), idp_metadata(&[], "")).unwrap();
+    assert!(until(|| audit().contains("names no certificate for signing")), "refused: {}", audit());
+    assert!(gate.ready()["ready"] == true || !gate.ready().is_null(), "the old keys go on serving");
+}
