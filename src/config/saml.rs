@@ -9,10 +9,24 @@ use rustls_pki_types::{CertificateDer, pem::PemObject};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 use toml::Spanned;
+
+/// Claims of text that an IdP may fill (OIDC Core §5.1).
+const CLAIMS: [&str; 10] = [
+    "name",
+    "given_name",
+    "family_name",
+    "nickname",
+    "picture",
+    "zoneinfo",
+    "locale",
+    "email",
+    "phone_number",
+    "address",
+];
 
 /// The service provider that we are to identity providers.
 #[derive(Deserialize, JsonSchema)]
@@ -56,6 +70,18 @@ pub struct IdpTable {
     /// Whether it may sign somebody in whom we did not send there.
     #[serde(default)]
     idp_initiated: bool,
+    /// Whether people whom nobody here knows become users when they first come. Who is in users.toml is as that says.
+    #[serde(default)]
+    create_users: bool,
+    /// What is learnt of such people: claim (`name`, `given_name`, `family_name`, `nickname`, `email`, `phone_number`,
+    /// `address`, `locale`, `zoneinfo`, `picture`) = the IdP's attribute.
+    #[serde(default)]
+    attributes: BTreeMap<String, String>,
+    /// The attribute that names their groups.
+    groups: Option<String>,
+    /// What a group allows here: group = profiles and permission sets, which decide admin approval.
+    #[serde(default)]
+    permissions: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// What the tables say; mistakes go to `found`.
@@ -102,6 +128,12 @@ pub fn read(
         if !saml_stands && !table.grants {
             found.wrong("name", "people sign in at an IdP only where [saml] says as whom we speak");
         }
+        for claim in table.attributes.keys().filter(|c| !CLAIMS.contains(&c.as_str())) {
+            found.wrong("attributes", format!("{claim} is none of {}", CLAIMS.join(", ")));
+        }
+        if !table.permissions.is_empty() && table.groups.is_none() {
+            found.wrong("permissions", "needs groups: the attribute that names them");
+        }
         let entity = idp.entity.clone();
         let partner = Partner {
             title: table.title.unwrap_or_else(|| table.name.clone()),
@@ -112,6 +144,10 @@ pub fn read(
             domains: table.domains,
             username: table.username,
             name_format: table.name_format,
+            create_users: table.create_users,
+            attributes: table.attributes,
+            groups: table.groups,
+            permissions: table.permissions,
         };
         if all.partners.insert(entity.clone(), Arc::new(partner)).is_some() {
             found.wrong("metadata_file", format!("{entity} stands in another table too"));

@@ -92,7 +92,7 @@ impl Grant for AuthorizationCodeGrant {
             verifier: request.params.get("code_verifier"),
         };
         let (code, used) = take(&presented, client, cx).await?;
-        user_may(client, &code.subject, cx)?;
+        user_may(client, &code.subject, cx).await?;
         let mut changes = vec![used];
         let mut endings = Vec::new();
         let held = Held::first(&code, client);

@@ -150,7 +150,7 @@ impl Grant for DeviceCodeGrant {
             State::Denied => Err(OAuthError::new(Code::AccessDenied, "the person said no")),
             State::Redeemed => Err(invalid("redeemed before")),
             State::Approved { subject, sid, auth_time, level } => {
-                user_may(client, &subject, cx)?;
+                user_may(client, &subject, cx).await?;
                 let scopes = ScopeSet::parse(&code.scopes).unwrap_or_default().intersection(&client.scopes);
                 let stands_for = super::authorization_code::AuthorizationCode {
                     client: client.id.to_string(),

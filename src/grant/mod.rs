@@ -188,9 +188,9 @@ impl Consent {
 }
 
 /// Whether `user` is there, active, and among those an administrator lets use `client`.
-pub fn user_may(client: &Client, user: &str, cx: &Cx) -> Result<(), OAuthError> {
+pub async fn user_may(client: &Client, user: &str, cx: &Cx) -> Result<(), OAuthError> {
     let refused = |detail: &str| Err(OAuthError::new(Code::InvalidGrant, "authentication failure").detail(detail));
-    match (cx.policy.users.get(user), &client.approval) {
+    match (cx.user(user).await?, &client.approval) {
         (None, _) => refused("unknown user"),
         (Some(user), _) if !user.active => refused("inactive user"),
         (Some(user), Approval::Admin(allowed)) if user.permissions.is_disjoint(allowed) => {
@@ -240,7 +240,7 @@ pub fn approval_key(client: &str, user: &str) -> String {
 /// administrator or by an earlier yes of their own.
 pub async fn approved(client: &Client, user: &str, cx: &Cx) -> Result<(), OAuthError> {
     let refused = |public, detail: String| Err(OAuthError::new(Code::InvalidGrant, public).detail(detail));
-    let Some(known) = cx.policy.users.get(user) else {
+    let Some(known) = cx.user(user).await? else {
         return refused("user hasn't approved this consumer", "unknown user".to_owned());
     };
     if !known.active {

@@ -59,7 +59,7 @@ impl Grant for RefreshTokenGrant {
         {
             return Err(super::ended(id, invalid("its time is over"), cx));
         }
-        user_may(client, &authorization.subject, cx)?;
+        user_may(client, &authorization.subject, cx).await?;
         let scopes = ScopeSet::parse(&authorization.scopes).unwrap_or_default().intersection(&client.scopes);
         Ok(Redeemed {
             client: client.clone(),

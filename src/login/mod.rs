@@ -1,4 +1,5 @@
 //! People signing in: passwords, second factors, sessions, and how often anybody may guess.
+pub mod directory;
 pub mod password;
 pub mod session;
 pub mod throttle;
@@ -18,6 +19,8 @@ pub struct Login {
     pub throttle: Throttle,
     /// Opens second factors.
     pub vault: Vault,
+    /// People whom an identity provider brought.
+    pub directory: directory::Directory,
     hashes: Arc<Semaphore>,
     waiting: AtomicUsize,
     polls: moka::sync::Cache<String, Timestamp>,
@@ -29,6 +32,7 @@ impl Login {
         Self {
             throttle: Throttle::default(),
             vault,
+            directory: directory::Directory::default(),
             hashes: Arc::new(Semaphore::new(limits.hashes)),
             waiting: AtomicUsize::new(0),
             polls: moka::sync::Cache::new(100_000),

@@ -1,5 +1,8 @@
 //! Whom we trust in SAML, and as whom we speak it.
-use crate::saml::{Assertion, IdentityProvider, ServiceProvider, TrustedKeys};
+use crate::{
+    model::Profile,
+    saml::{Assertion, IdentityProvider, ServiceProvider, TrustedKeys},
+};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     path::PathBuf,
@@ -49,6 +52,14 @@ pub struct Partner {
     pub username: Option<String>,
     /// The name's format that is asked for (SAML Core §8.3).
     pub name_format: Option<String>,
+    /// Whether people whom nobody here knows become users when they first come.
+    pub create_users: bool,
+    /// Claim of ours → attribute of the IdP.
+    pub attributes: BTreeMap<String, String>,
+    /// The attribute that names groups.
+    pub groups: Option<String>,
+    /// Group → permissions here.
+    pub permissions: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Partner {
@@ -57,6 +68,24 @@ impl Partner {
         let Some(attribute) = &self.username else { return assertion.name_id.as_ref().map(|n| n.value.as_str()) };
         let mut values = assertion.values(attribute);
         values.next().filter(|name| !name.is_empty() && values.next().is_none())
+    }
+}
+
+impl Partner {
+    /// What the IdP's groups allow here.
+    pub fn permitted(&self, assertion: &Assertion) -> BTreeSet<String> {
+        let groups = self.groups.iter().flat_map(|attribute| assertion.values(attribute));
+        groups.filter_map(|group| self.permissions.get(group)).flatten().cloned().collect()
+    }
+
+    /// What the IdP's attributes tell of somebody.
+    pub fn profile(&self, assertion: &Assertion) -> Profile {
+        let told = self.attributes.iter().filter_map(|(claim, attribute)| {
+            let value = assertion.values(attribute).next().filter(|v| !v.is_empty())?;
+            Some((claim.clone(), serde_json::Value::from(value)))
+        });
+        // The configuration checked that every claim is one of text.
+        serde_json::from_value(told.collect::<serde_json::Map<_, _>>().into()).unwrap_or_default()
     }
 }
 

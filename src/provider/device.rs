@@ -120,7 +120,7 @@ pub async fn page(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
             return Ok(visit.page(StatusCode::OK, Page::new("device_confirm", told), &[]));
         }
         Some("allow") => {
-            crate::grant::user_may(&client, &session.user, cx)?;
+            crate::grant::user_may(&client, &session.user, cx).await?;
             let state = State::Approved {
                 subject: session.user.clone(),
                 sid: session.sid.clone(),

@@ -234,7 +234,8 @@ pub async fn auth(visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
         *response.status_mut() = StatusCode::UNAUTHORIZED;
         return Ok(response);
     };
-    let user = cx.policy.users.get(&opened.subject);
+    let known = cx.user(&opened.subject).await?;
+    let user = known.as_ref();
     let blocked =
         cx.policy.clients.get(&*opened.entitlement.client).is_none_or(|c| c.blocked) || user.is_some_and(|u| !u.active);
     if blocked {

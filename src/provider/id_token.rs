@@ -41,7 +41,7 @@ pub fn sign(client: &Client, authorization: &Authorization, asked: &Asked<'_>, c
     put("at_hash", asked.access_token.map(|t| half_hash(t, algorithm).into()));
     put("c_hash", asked.code.map(|c| half_hash(c, algorithm).into()));
     put("sid", authorization.sid.clone().map(Value::from));
-    if let Some(user) = cx.policy.users.get(authorization.subject.as_str()) {
+    if let Some(user) = cx.seen(&authorization.subject) {
         for name in &authorization.claims.id_token {
             put(name, user.claim(name));
         }

@@ -147,7 +147,7 @@ pub async fn step(
     if request.select_account && !interaction.is_some_and(|i| i.chosen || session.auth_time >= i.begun) {
         return Ok(Step::SelectAccount);
     }
-    let user = cx.policy.users.get(session.user.as_str());
+    let user = cx.user(&session.user).await?;
     match &client.approval {
         Approval::Admin(allowed) => {
             let may = user.is_some_and(|u| !u.permissions.is_disjoint(allowed));

@@ -270,5 +270,5 @@ pub async fn consent(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError
 
 /// The name that a page greets `user` with.
 pub fn name_of(user: &str, cx: &Cx) -> String {
-    cx.policy.users.get(user).map_or_else(|| user.to_owned(), |u| u.display_name().to_owned())
+    cx.seen(user).map_or_else(|| user.to_owned(), |u| u.display_name().to_owned())
 }

@@ -38,7 +38,7 @@ pub async fn answer(request: &Request<Bytes>, cx: &Cx) -> Result<Value, OAuthErr
         OpenError::Invalid | OpenError::Expired | OpenError::Revoked => invalid(),
     })?;
     let client = cx.policy.clients.get(&*opened.entitlement.client).filter(|c| !c.blocked).ok_or_else(invalid)?;
-    let user = cx.policy.users.get(&opened.subject).filter(|u| u.active).ok_or_else(invalid)?;
+    let user = cx.user(&opened.subject).await?.filter(|u| u.active).ok_or_else(invalid)?;
     let holds = |scope: &str| opened.entitlement.scopes.contains(scope) && client.scopes.contains(scope);
     if !holds("openid") {
         return Err(refused(Code::InsufficientScope, "the token does not carry the scope openid"));

@@ -65,8 +65,10 @@ impl<'a> Visit<'a> {
         let mut session = None;
         if let Some(value) = cookie(request.headers(), SESSION_COOKIE) {
             let found = session::find(&*cx.store, &value, cx.policy.people.session, cx.now).await?;
-            let live = found.filter(|s| cx.policy.users.get(s.user.as_str()).is_some_and(|u| u.active));
-            session = live.map(|s| (value, s));
+            if let Some(found) = found {
+                let live = cx.user(&found.user).await?.is_some_and(|u| u.active);
+                session = live.then_some((value, found));
+            }
         }
         let browser = cookie(request.headers(), BROWSER_COOKIE).filter(|b| b.len() == 43);
         Ok(Self { cx, request, session, browser, set: Vec::new() })

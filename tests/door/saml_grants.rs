@@ -32,6 +32,10 @@ pub fn partner(idp: &Idp, grants: bool) -> Partner {
         domains: ["corp.example".to_owned()].into(),
         username: None,
         name_format: None,
+        create_users: false,
+        attributes: [("email".to_owned(), "mail".to_owned())].into(),
+        groups: Some("groups".to_owned()),
+        permissions: [("R&D <all>".to_owned(), ["sales".to_owned()].into())].into(),
     }
 }
 

@@ -215,6 +215,78 @@ async fn a_domain_s_people_are_led_to_their_idp_and_a_fresh_sign_in_is_asked_for
 }
 
 #[tokio::test]
+async fn people_whom_nobody_knew_become_users_as_their_groups_and_attributes_say() {
+    let store: Arc<dyn portcullis::store::Store> = Arc::new(portcullis::store::memory::MemoryStore::default());
+    let begun = |policy: &mut Policy| saml(policy, |p| p.create_users = true);
+    let world = crate::provider::world_over(store.clone(), begun).await;
+    let carol = async |world: &World, groups: &[&str]| {
+        let mut browser = Browser::new(world);
+        let target = request("admin", &[("scope", "openid email offline_access")]);
+        let (id, relay) = begin(&mut browser, &target).await;
+        let mut says = says(world, Some(&id));
+        says.name_id = "carol".to_owned();
+        says.attributes = vec![
+            ("mail".to_owned(), vec!["carol@corp.example".to_owned()]),
+            ("groups".to_owned(), groups.iter().map(|g| (*g).to_owned()).collect()),
+        ];
+        let answered = post(world, &says.signed(&RSA, Signs::Both), Some(&relay)).await;
+        browser.follow(answered).await
+    };
+    // Their group is none that the app admits.
+    assert!(carol(&world, &["everybody"]).await.to.contains("error=access_denied"));
+    let end = carol(&world, &["everybody", "R&D <all>"]).await;
+    let code = crate::people::answer(&end)["code"].clone();
+    let (status, body) = redeem(&world, "admin", &code, &[]).await;
+    assert_eq!(status, 200, "{body}");
+    let bearer = format!("Bearer {}", body["access_token"].as_str().unwrap());
+    let told = async |world: &World| {
+        let mut browser = Browser::new(world);
+        browser.headers.push(("authorization", bearer.clone()));
+        browser.get("/oauth2/userinfo").await
+    };
+    assert!(told(&world).await.body.contains("carol@corp.example"), "{}", told(&world).await.body);
+    // They are there when the process starts again, and gone when their IdP may bring nobody any more.
+    let world = world.restarted(store).await;
+    let refresh = body["refresh_token"].as_str().unwrap();
+    let (status, body) = crate::people::refresh(&world, "admin", refresh).await;
+    assert_eq!(status, 200, "{body}");
+    world.reload(|policy| saml(policy, |_| {}));
+    let refresh = body["refresh_token"].as_str().unwrap();
+    assert_eq!(crate::people::refresh(&world, "admin", refresh).await.0, 400);
+    assert_ne!(told(&world).await.status, 200);
+}
+
+#[tokio::test]
+async fn no_idp_takes_a_name_that_another_one_brought_or_that_the_configuration_holds() {
+    let two = |policy: &mut Policy| {
+        saml(policy, |p| {
+            p.create_users = true;
+            p.idp_initiated = true;
+        });
+        let mut other = partner(&OTHER, false);
+        other.idp.entity = "https://two.example".to_owned();
+        (other.name, other.create_users, other.idp_initiated) = ("two".to_owned(), true, true);
+        policy.saml.partners.insert("https://two.example".to_owned(), Arc::new(other));
+    };
+    let world = world_with(two).await;
+    let come = async |idp: &crate::saml_messages::Idp, issuer: &str, name: &str| {
+        let mut says = says(&world, None);
+        (says.issuer, says.name_id) = (issuer.to_owned(), name.to_owned());
+        let answered = post(&world, &says.signed(idp, Signs::Both), None).await;
+        if answered.to.is_empty() { answered } else { Browser::new(&world).get(&answered.to).await }
+    };
+    assert_eq!(come(&RSA, "https://idp.example", "dave").await.to, "/oauth2/account");
+    assert_eq!(come(&OTHER, "https://two.example", "dave").await.status, 400);
+    assert_eq!(come(&OTHER, "https://two.example", "erin").await.to, "/oauth2/account");
+    for odd in ["", "a b", "\u{e9}rin", &"x".repeat(201)] {
+        assert_eq!(come(&RSA, "https://idp.example", odd).await.status, 400, "{odd:?}");
+    }
+    // Bob is as users.toml says, whatever his groups are there.
+    assert_eq!(come(&RSA, "https://idp.example", "bob").await.to, "/oauth2/account");
+    assert!(world.store.scan("person/bob", world.clock.now()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn by_redirect_the_query_is_signed_and_our_metadata_says_who_we_are() {
     let world = world_with(|policy| {
         saml(policy, |p| p.idp.sign_on[0].binding = Binding::Redirect);

@@ -3,6 +3,7 @@ use super::{FINISH, refused, sp};
 use crate::{
     clock::Timestamp,
     grant::{saml_bearer::used, stored},
+    login::directory::Person,
     model::session::AtIdp,
     pages::Page,
     policy::saml::Partner,
@@ -35,6 +36,8 @@ const LIFETIME: i64 = 1800;
 /// Seconds between the Response and the browser's next request.
 const SOON: i64 = 120;
 const PURPOSE: &str = "saml";
+/// Longest name of somebody new, bytes.
+const LONGEST_NAME: usize = 200;
 
 /// A request of ours on its way, stored under the digest of its RelayState, which is all that leaves us (S54).
 #[derive(Serialize, Deserialize)]
@@ -54,6 +57,7 @@ struct Ticket {
     relay: Option<String>,
     user: String,
     at_idp: AtIdp,
+    person: Option<Person>,
     assertion: String,
     remember: Timestamp,
     issued: Timestamp,
@@ -147,6 +151,11 @@ pub async fn acs(visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
             // The clocks of two machines: who signed in anew did so since it was asked.
             authenticated: begun.map_or(authenticated, |begun| authenticated.max(begun)),
         },
+        person: partner.create_users.then(|| Person {
+            idp: partner.idp.entity.clone(),
+            permissions: partner.permitted(&verified.assertion),
+            profile: partner.profile(&verified.assertion),
+        }),
         assertion: verified.assertion.id,
         remember: accepted.remember,
         issued: cx.now,
@@ -187,21 +196,41 @@ pub async fn finish(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError>
     } else if ticket.relay.is_some() {
         return Err(expired("answered already"));
     }
-    let user = cx.policy.users.get(ticket.user.as_str()).filter(|u| u.active);
-    let outcome = if user.is_some() { "signed_in" } else { "unknown_user" };
+    let brought = bring(&ticket, cx).await?;
+    let known = brought.is_some() || cx.policy.users.get(ticket.user.as_str()).is_some_and(|u| u.active);
+    let outcome = if known { "signed_in" } else { "unknown_user" };
+    changes.extend(brought);
     cx.audit.write(json!({"event": "saml", "outcome": outcome, "idp": partner.name, "username": ticket.user,
         "assertion": ticket.assertion, "address": cx.address, "time": cx.now}));
-    if user.is_none() {
+    if !known {
         let why = format!("{:?} is no active user here", ticket.user);
         return Err(OAuthError::new(Code::InvalidGrant, "authentication failure").detail(why));
     }
     let due = sign_in::enter(&mut visit, &ticket.user, Some(ticket.at_idp), changes).await.map_err(once)?;
+    cx.login.directory.forget(&ticket.user);
     cx.metrics.logins.with_label_values(&["saml"]).inc();
     let to = match found {
         Some((_, pending, _)) => sign_in::next(&pending.interaction, due, cx),
         None => paths::ACCOUNT.to_owned(),
     };
     Ok(visit.redirect(&to))
+}
+
+/// The write by which somebody new becomes a user, or what is known of them is renewed. A name of the configuration, or
+/// one that another IdP brought, is nobody's to take.
+async fn bring(ticket: &Ticket, cx: &Cx) -> Result<Option<Change>, OAuthError> {
+    let Some(person) = &ticket.person else { return Ok(None) };
+    let sound = ticket.user.len() <= LONGEST_NAME && ticket.user.bytes().all(|b| b.is_ascii_graphic());
+    if cx.policy.users.contains_key(ticket.user.as_str()) || !sound || ticket.user.is_empty() {
+        return Ok(None);
+    }
+    let known = cx.login.directory.find(&ticket.user, &*cx.store, cx.now).await?;
+    match &known {
+        Some(known) if known.person.idp != person.idp => {
+            Err(refused(format_args!("{:?} was brought by {}", ticket.user, known.person.idp)))
+        }
+        Some(_) | None => Ok(Some(cx.login.directory.write(&ticket.user, person, known.is_none()))),
+    }
 }
 
 /// A replay ends as a conflict in the store (S52).
