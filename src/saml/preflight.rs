@@ -78,6 +78,8 @@ pub struct Passed<'a> {
     pub(super) claims: Vec<Claim>,
 }
 
+/// Letters of a status that are logged.
+const LONGEST_STATUS: usize = 200;
 /// Longest issuer (SAML Core §8.3.6).
 const LONGEST_ISSUER: usize = 1024;
 
@@ -180,7 +182,8 @@ fn status(root: Node<'_>) -> String {
     let first = status.and_then(code);
     let message = status.and_then(|s| s.all(Space::Protocol, "StatusMessage").next());
     let said = [first, first.and_then(code)].into_iter().flatten().filter_map(|c| c.attribute("Value"));
-    let said: Vec<&str> = said.chain(message.map(Node::text)).map(|t| &t[..t.floor_char_boundary(200)]).collect();
+    let said: Vec<String> =
+        said.chain(message.map(Node::text)).map(|text| text.chars().take(LONGEST_STATUS).collect()).collect();
     format!("the IdP says, unsigned or not: {}", said.join(", "))
 }
 

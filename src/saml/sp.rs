@@ -153,10 +153,11 @@ struct Facts<'a> {
 }
 
 type Outcome = Result<String, String>;
+type Test = fn(&Facts<'_>) -> Outcome;
 
 /// THE rules, in the order in which they are told.
 #[rustfmt::skip] // a table
-const RULES: [(Rule, fn(&Facts<'_>) -> Outcome); 20] = [
+const RULES: [(Rule, Test); 20] = [
     (Rule::ResponseIssuer,   response_issuer),
     (Rule::Status,           status),
     (Rule::Destination,      destination),
