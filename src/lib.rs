@@ -4,6 +4,7 @@
 //! * a flow: [`grant`], one file each; the token endpoint's pipeline: [`provider::token`]
 //! * where scopes are checked: [`gateway::guard`]; what happens to a proxied request: [`gateway::proxy`], top to bottom
 //! * what a person sees and in which order: [`provider`]'s `authorize` (the checks), `interaction` (the steps), [`pages`]
+//! * from a SAML message to what it says: [`saml`], one path; single sign-on: [`provider`]'s `saml`
 //! * passwords, second factors, sessions, guesses: [`login`]
 //! * what a file of the configuration may say: [`config`], a file a section; how a change is taken up: [`config::reload`]
 //! * what must outlive the process: [`store`]; what ends a token: [`token::revocation`]

@@ -5,17 +5,22 @@ use crate::{
     saml_profile::idp_metadata,
     saml_verify::pem,
 };
-use std::fs;
+use std::{fs, path::Path};
 
 const TABLES: &str = "\n[saml]\nkey_file = \"sp.key\"\ncertificate_file = \"sp.pem\"\n\n\
     [[saml_idp]]\nname = \"corp\"\nmetadata_file = \"corp.xml\"\ndomains = [\"corp.example\"]\n";
 
+/// A key and certificate of ours with this name, and an IdP's metadata in `corp.xml`.
+pub fn files(folder: &Path, own: &str) {
+    let write = |name: &str, text: &str| fs::write(folder.join(name), text).unwrap();
+    write(&format!("{own}.key"), &pem("PRIVATE KEY", &P256.pkcs8));
+    write(&format!("{own}.pem"), &pem("CERTIFICATE", &P256.certificate));
+    write("corp.xml", &idp_metadata(&[(None, &RSA.certificate)], ""));
+}
+
 fn stage() -> (Gate, usize) {
     let gate = Gate::prepare();
-    let write = |name: &str, text: &str| fs::write(gate.path("conf").join(name), text).unwrap();
-    write("sp.key", &pem("PRIVATE KEY", &P256.pkcs8));
-    write("sp.pem", &pem("CERTIFICATE", &P256.certificate));
-    write("corp.xml", &idp_metadata(&[(None, &RSA.certificate)], ""));
+    files(&gate.path("conf"), "sp");
     let main = fs::read_to_string(gate.config()).unwrap();
     fs::write(gate.config(), format!("{main}{TABLES}")).unwrap();
     (gate, main.lines().count() + 1)
