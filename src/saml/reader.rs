@@ -10,6 +10,9 @@ use quick_xml::{
     reader::NsReader,
 };
 
+/// What may stand beside elements: a declaration, and comments where they are let through.
+const MARKS_BESIDE: usize = 1_000;
+
 /// What is too much.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -22,7 +25,7 @@ pub struct Limits {
 
 impl Limits {
     /// For messages, which anybody may send. No comment either: one inside a value has split it in two before now.
-    pub const MESSAGE: Self = Self { bytes: 256 << 10, depth: 24, elements: 4_000, attributes: 24, comments: false };
+    pub const MESSAGE: Self = Self { bytes: 256 << 10, depth: 24, elements: 2_000, attributes: 24, comments: false };
     /// For metadata files, which the operator chose.
     pub const METADATA: Self = Self { bytes: 16 << 20, depth: 24, elements: 400_000, attributes: 64, comments: true };
 }
@@ -38,6 +41,11 @@ impl Document {
         }
         if let Some(c) = text.chars().find(|c| !is_char(*c)) {
             return Err(Refusal::NotXml.with(format_args!("U+{:04X} is no character of XML", u32::from(c))));
+        }
+        // Every element takes a < or two, so that a flood is refused before anything is built from it.
+        let marks = text.bytes().filter(|b| *b == b'<').count();
+        if marks > 2 * limits.elements + MARKS_BESIDE {
+            return Err(Refusal::TooLarge.with(format_args!("{marks} tags; at most {} elements", limits.elements)));
         }
         let mut reader = NsReader::from_str(text);
         reader.resolver_mut().set_max_declarations_per_element(limits.attributes);
