@@ -1,4 +1,7 @@
 //! The pieces of a check and of an exchange, one by one.
+#[path = "rig/rsa.rs"]
+mod rsa;
+
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, Request};
@@ -76,33 +79,6 @@ fn client(key: &rsa::Pair) -> Client {
         audience: ISSUER.into(),
         assertion_lifetime: 3_600,
         interactive: Default::default(),
-    }
-}
-
-mod rsa {
-    use aws_lc_rs::{
-        encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der},
-        rsa::{KeyPair, KeySize},
-        signature::KeyPair as _,
-    };
-    use base64::{Engine, engine::general_purpose::STANDARD};
-
-    /// An RSA-2048 key pair in PEM.
-    pub struct Pair {
-        pub private: String,
-        pub public: String,
-    }
-
-    impl Pair {
-        pub fn new() -> Self {
-            let pair = KeyPair::generate(KeySize::Rsa2048).expect("a key");
-            let private: Pkcs8V1Der<'_> = pair.as_der().expect("DER");
-            let public: PublicKeyX509Der<'_> = pair.public_key().as_der().expect("DER");
-            let pem = |kind: &str, der: &[u8]| {
-                format!("-----BEGIN {kind}-----\n{}\n-----END {kind}-----\n", STANDARD.encode(der))
-            };
-            Self { private: pem("PRIVATE KEY", private.as_ref()), public: pem("PUBLIC KEY", public.as_ref()) }
-        }
     }
 }
 

@@ -1,9 +1,14 @@
 //! The authorization server at work, beside node-oidc-provider doing the same in the same run: 64 requests in flight,
 //! rounds interleaved, CPU by process accounting. Ours writes durably (SQLite, synchronous FULL); the peer keeps all in memory.
 mod rig;
+#[path = "rig/rsa.rs"]
+mod rsa;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use portcullis::secret::Digest;
+use portcullis::{
+    clock::{Clock, SystemClock},
+    secret::{self, Digest},
+};
 use rig::{address, cpu, median, start};
 use std::{
     collections::BTreeMap,
@@ -54,6 +59,7 @@ struct Person<'a> {
     codes: Vec<String>,
     refresh: String,
     tokens: Vec<String>,
+    key: &'a jsonwebtoken::EncodingKey,
 }
 
 struct Answer {
@@ -71,7 +77,7 @@ fn between<'t>(text: &'t str, before: &str, after: &str) -> Option<&'t str> {
 }
 
 impl<'a> Person<'a> {
-    fn new(server: &'a Server, number: usize) -> Self {
+    fn new(server: &'a Server, number: usize, key: &'a jsonwebtoken::EncodingKey) -> Self {
         let config = Agent::config_builder().http_status_as_error(false).max_redirects(0);
         let agent = config.timeout_global(Some(Duration::from_secs(30))).build().new_agent();
         let (codes, tokens) = (Vec::new(), Vec::new());
@@ -83,6 +89,7 @@ impl<'a> Person<'a> {
             codes,
             refresh: String::new(),
             tokens,
+            key,
         }
     }
 
@@ -205,6 +212,16 @@ impl<'a> Person<'a> {
         self.tokens.push(answer["access_token"].as_str().expect("a token").to_owned());
     }
 
+    fn bearer(&mut self) {
+        let now = SystemClock.now();
+        let claims = serde_json::json!({"iss": "robot", "sub": self.name, "aud": "https://localhost",
+            "exp": now.plus(120), "jti": secret::random_id()});
+        let header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::RS256);
+        let assertion = jsonwebtoken::encode(&header, &claims, self.key).expect("signed");
+        let grant = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+        self.token(&[("grant_type", grant), ("assertion", &assertion)], None);
+    }
+
     fn introspect(&mut self) {
         let token = self.tokens.pop().expect("a token for each");
         let auth = format!("batch:{SECRET}");
@@ -216,15 +233,18 @@ impl<'a> Person<'a> {
 type Work = fn(&mut Person<'_>);
 
 /// In an order in which each finds what it needs.
-const WORK: [(&str, Work); 5] = [
+const WORK: [(&str, Work); 6] = [
     ("authorize with session and approval -> redirect", |p| p.authorize()),
     ("code exchange: opaque, ID token ES256, refresh token", |p| p.redeem()),
     ("refresh with rotation: opaque, ID token ES256", |p| p.renew()),
     ("client credentials, opaque", |p| p.credentials()),
     ("introspection", |p| p.introspect()),
+    (BEARER, |p| p.bearer()),
 ];
+/// The peer has no such grant.
+const BEARER: &str = "JWT bearer: RS256 in, opaque out, used once";
 
-fn ours(folder: &Path) -> rig::Served {
+fn ours(folder: &Path, public: &str) -> rig::Served {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
     let write = |name: &str, text: &str| fs::write(folder.join(name), text).expect("written");
     write("c.pem", &made.cert.pem());
@@ -253,10 +273,17 @@ fn ours(folder: &Path) -> rig::Served {
             Digest::of(SECRET.as_bytes()).hex()
         ),
     );
+    write("apps/robot.pem", public);
+    write(
+        "apps/robot.toml",
+        "client_id = \"robot\"\nauth = \"none\"\nkeys = [{ pem_file = \"robot.pem\" }]\n\
+         grants = [\"urn:ietf:params:oauth:grant-type:jwt-bearer\"]\nscopes = [\"openid\"]\n\
+         approval = { admin = [\"staff\"] }\naudience = \"https://localhost\"\n",
+    );
     // The demo user's password for everybody; each is a person of her own, since five approvals are all that one has.
     let shipped = include_str!("../conf/users.toml");
     let hash = between(shipped, "password = ", "\n").expect("a password");
-    let user = |n| format!("[[user]]\nusername = \"user{n}\"\npassword = {hash}\n");
+    let user = |n| format!("[[user]]\nusername = \"user{n}\"\npassword = {hash}\npermissions = [\"staff\"]\n");
     write("users.toml", &(0..IN_FLIGHT).map(user).collect::<String>());
     start("gate", folder, "127.0.0.1:1", &[])
 }
@@ -299,7 +326,9 @@ fn main() {
     }
     let folder = tempfile::tempdir().expect("a folder");
     fs::create_dir_all(folder.path().join("data")).expect("made");
-    let gate = ours(folder.path());
+    let pair = rsa::Pair::new();
+    let key = jsonwebtoken::EncodingKey::from_rsa_pem(pair.private.as_bytes()).expect("a key");
+    let gate = ours(folder.path(), &pair.public);
     let place = address();
     let peer = peer(&place);
     let mut servers = vec![Server {
@@ -318,14 +347,17 @@ fn main() {
         None => eprintln!("node-oidc-provider is not there: npm ci in benches/peers"),
     }
     let mut people: Vec<Vec<Person<'_>>> =
-        servers.iter().map(|server| (0..IN_FLIGHT).map(|n| Person::new(server, n)).collect()).collect();
+        servers.iter().map(|server| (0..IN_FLIGHT).map(|n| Person::new(server, n, &key)).collect()).collect();
     for person in people.iter_mut().flatten() {
         person.sign_in();
     }
     let mut results = vec![vec![(Vec::new(), Vec::new()); WORK.len()]; servers.len()];
     for round in 0..=ROUNDS {
         for (at, people) in people.iter_mut().enumerate() {
-            for (what, (_, work)) in WORK.iter().enumerate() {
+            for (what, (name, work)) in WORK.iter().enumerate() {
+                if *name == BEARER && at > 0 {
+                    continue;
+                }
                 let before = cpu(servers[at].process);
                 let begun = Instant::now();
                 std::thread::scope(|scope| {
@@ -348,6 +380,9 @@ fn main() {
         let base = median(results[0][what].1.clone());
         for (at, server) in servers.iter().enumerate() {
             let (rates, costs) = &results[at][what];
+            if rates.is_empty() {
+                continue;
+            }
             let cost = median(costs.clone());
             println!("| {name} | {} | {:.0} | {cost:.0} | {:.2} |", server.name, median(rates.clone()), cost / base);
         }

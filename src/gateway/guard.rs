@@ -100,7 +100,7 @@ pub fn check(
         (Credential::Malformed, _, _) => return Err(Denial::InvalidRequest),
         (Credential::None | Credential::Bearer(_), _, _) => return Err(Denial::Unauthenticated),
     };
-    let user_ended = policy.users.get(&opened.subject).is_some_and(|user| !user.active);
+    let user_ended = policy.users.get(&*opened.subject).is_some_and(|user| !user.active);
     let entitlement = &opened.entitlement;
     match policy.clients.get(&*entitlement.client) {
         Some(client) if !client.blocked && !user_ended && *entitlement.audience == *route.resource => {

@@ -45,7 +45,10 @@ pub async fn answer(request: &Request<Bytes>, cx: &Cx) -> Result<Value, OAuthErr
     }
     let mut claims = json!({ "sub": user.username });
     let of_scopes = SCOPE_CLAIMS.iter().filter(|(scope, _)| holds(scope)).flat_map(|(_, names)| names.iter());
-    let record = cx.store.get(&Authorization::key(&opened.authorization), cx.now).await?;
+    let record = match &opened.authorization {
+        Some(id) => cx.store.get(&Authorization::key(id), cx.now).await?,
+        None => None,
+    };
     let authorization = record.map(|r| grant::stored::<Authorization>(&r)).transpose()?;
     let by_name = authorization.as_ref().map(|a| a.claims.userinfo.as_slice()).unwrap_or_default();
     for name in of_scopes.copied().chain(by_name.iter().map(String::as_str)) {

@@ -45,11 +45,11 @@ pub struct Opened {
     /// Which client may do what with it, and where.
     pub entitlement: Arc<Entitlement>,
     /// `sub`.
-    pub subject: Arc<str>,
+    pub subject: Box<str>,
     /// `jti`.
-    pub jti: Arc<str>,
-    /// The authorization it was issued from; its own identifier where none is kept.
-    pub authorization: Arc<str>,
+    pub jti: Box<str>,
+    /// The authorization it was issued from, where one is kept.
+    pub authorization: Option<Box<str>>,
     /// When the subject proved who they are, where they did.
     pub auth_time: Option<Timestamp>,
     /// `iat`.
@@ -229,7 +229,8 @@ impl Tokens {
         if opened.expires <= now {
             return Err(OpenError::Expired);
         }
-        let names = [&*opened.jti, &*opened.authorization, &*opened.entitlement.client, &*opened.subject];
+        let authorization = opened.authorization.as_deref().unwrap_or(&opened.jti);
+        let names = [&*opened.jti, authorization, &*opened.entitlement.client, &*opened.subject];
         if self.revocations.has_ended(opened.lifelines, opened.issued, names) {
             return Err(OpenError::Revoked);
         }
@@ -277,8 +278,8 @@ impl Tokens {
             Some(sealed) => self.unseal(sealed, now),
             None => self.opened(&self.verify("at+jwt", token, now)?),
         }?;
-        if opened.authorization != opened.jti {
-            self.usage.note(&opened.authorization, opened.generation, now);
+        if let Some(authorization) = &opened.authorization {
+            self.usage.note(authorization, opened.generation, now);
         }
         Some(opened)
     }
@@ -289,16 +290,15 @@ impl Tokens {
     }
 
     fn opened_from(&self, claims: Sealed<'_>) -> Option<Opened> {
-        let jti: Arc<str> = claims.jti.into();
-        let authorization: Arc<str> = claims.grant_id.map_or_else(|| jti.clone(), Arc::from);
-        let lifelines = self.revocations.lifelines([&jti, &authorization, claims.client_id, claims.sub]);
+        let authorization = claims.grant_id.unwrap_or(claims.jti);
+        let lifelines = self.revocations.lifelines([claims.jti, authorization, claims.client_id, claims.sub]);
         Some(Opened {
             entitlement: self.shared.entitlement(claims.client_id, claims.aud, claims.scope)?,
             subject: claims.sub.into(),
-            authorization,
+            authorization: claims.grant_id.map(Into::into),
             auth_time: claims.auth_time,
             generation: claims.generation.unwrap_or(0),
-            jti,
+            jti: claims.jti.into(),
             issued: claims.iat,
             expires: claims.exp,
             lifelines,
@@ -333,6 +333,6 @@ pub(crate) fn signature_only(algorithm: Algorithm) -> Validation {
 }
 
 fn weight(opened: &Opened) -> u32 {
-    // 340: the entry itself, its key and the cache's bookkeeping; client, audience and scopes are shared.
-    u32::try_from(340 + opened.subject.len() + opened.jti.len()).unwrap_or(u32::MAX)
+    // 300: the entry itself, its key and the cache's bookkeeping; client, audience and scopes are shared.
+    u32::try_from(300 + opened.subject.len() + opened.jti.len()).unwrap_or(u32::MAX)
 }

@@ -33,10 +33,10 @@ fn key(authorization: &str) -> String {
 
 impl Usage {
     /// Notes a use. Called when a token is opened for the first time, never on a hit.
-    pub fn note(&self, authorization: &Arc<str>, generation: u32, at: Timestamp) {
+    pub fn note(&self, authorization: &str, generation: u32, at: Timestamp) {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() < MOST || waiting.contains_key(authorization) {
-            let known = waiting.entry(authorization.clone()).or_insert(Used { generation, at });
+            let known = waiting.entry(authorization.into()).or_insert(Used { generation, at });
             *known = Used { generation: known.generation.max(generation), at };
         }
     }

@@ -136,9 +136,7 @@ async fn s49_s60_s62_through_sockets_a_permit_forwards_and_a_revocation_is_felt_
         access_log: portcullis::log::Log::off(),
         peers: Default::default(),
     };
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let gate = free.local_addr().unwrap().to_string();
-    drop(free);
+    let gate = format!("127.0.0.1:{}", super::process::port());
     let listen = gate.clone();
     std::thread::spawn(move || {
         let mut server = pingora::server::Server::new(None).unwrap();
@@ -181,7 +179,7 @@ fn the_example_of_embedding_serves_tokens_and_guards() {
     use super::process::{GRANT, Gate, PROGRAM, until};
     use std::{path::Path, process::Command};
     let gate = Gate::start(); // its example API is the upstream, its folder the configuration
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let free = format!("127.0.0.1:{}", super::process::port());
     let example = Path::new(PROGRAM).parent().unwrap().join("examples/embed");
     let mut host = Command::new(example).arg(gate.config()).arg(&free).spawn().unwrap();
     let up = until(|| std::net::TcpStream::connect(&free).is_ok());

@@ -3,7 +3,7 @@ use super::process::{Gate, until};
 use crate::saml_verify::pem;
 use std::{
     fs,
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     path::Path,
     process::{Child, Command},
 };
@@ -43,7 +43,7 @@ fn s50_s54_pysaml2_signs_people_in_whatever_it_signs() {
         let folder = gate.path("conf");
         key(&folder, "idp");
         key(&folder, "sp");
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = super::process::port();
         let described = pysaml2().arg("metadata").arg(&folder).arg(port.to_string()).output().unwrap();
         assert!(described.status.success(), "{}", String::from_utf8_lossy(&described.stderr));
         fs::write(folder.join("corp.xml"), &described.stdout).unwrap();
