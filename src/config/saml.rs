@@ -73,6 +73,10 @@ pub struct IdpTable {
     /// Whether people whom nobody here knows become users when they first come. Who is in users.toml is as that says.
     #[serde(default)]
     create_users: bool,
+    /// Whether it may speak for users of users.toml too, whichever it names: at sign-on and in assertions that are
+    /// exchanged for tokens. Without, it speaks for those alone whom it brought itself.
+    #[serde(default)]
+    existing_users: bool,
     /// What is learnt of such people: claim (`name`, `given_name`, `family_name`, `nickname`, `email`, `phone_number`,
     /// `address`, `locale`, `zoneinfo`, `picture`) = the IdP's attribute.
     #[serde(default)]
@@ -131,6 +135,9 @@ pub fn read(
         for claim in table.attributes.keys().filter(|c| !CLAIMS.contains(&c.as_str())) {
             found.wrong("attributes", format!("{claim} is none of {}", CLAIMS.join(", ")));
         }
+        if !table.create_users && !table.existing_users {
+            found.wrong("name", "speaks for nobody: create_users or existing_users says for whom it may");
+        }
         if !table.permissions.is_empty() && table.groups.is_none() {
             found.wrong("permissions", "needs groups: the attribute that names them");
         }
@@ -145,6 +152,7 @@ pub fn read(
             username: table.username,
             name_format: table.name_format,
             create_users: table.create_users,
+            existing_users: table.existing_users,
             attributes: table.attributes,
             groups: table.groups,
             permissions: table.permissions,

@@ -1,7 +1,7 @@
 //! The SAML assertion flow: a Response of the SSO IdP, for the one app that the policy names. Off unless it names one.
 use super::{
     Grant, Redeemed, TokenRequest, approved,
-    saml_bearer::{decode, exchanged, invalid, once},
+    saml_bearer::{decode, exchanged, invalid, once, spoken_for},
 };
 use crate::{
     provider::{
@@ -41,8 +41,8 @@ impl Grant for SamlAssertion {
             partner.ok_or_else(|| invalid(format_args!("{:?} is no IdP of ours at present", passed.issuer)))?;
         let verified = passed.verify(&partner.idp.keys).map_err(invalid)?;
         let accepted = exchanged(&verified, &partner.idp.entity, client.assertion_lifetime, cx)?;
-        let subject = partner.username(&verified.assertion).ok_or_else(|| invalid("it names no user"))?;
-        approved(client, subject, cx).await?;
+        let subject = spoken_for(partner, &verified, cx).await?;
+        approved(client, &subject, cx).await?;
         Ok(Redeemed {
             client: client.clone(),
             subject: subject.into(),

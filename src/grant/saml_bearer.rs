@@ -3,6 +3,7 @@
 use super::{Grant, Redeemed, TokenRequest, approved};
 use crate::{
     clock::Timestamp,
+    policy::saml::Partner,
     provider::{
         Cx,
         error::{Code, OAuthError},
@@ -47,8 +48,7 @@ impl Grant for SamlBearer {
             Some(partner) => {
                 let verified = passed.verify(&partner.idp.keys).map_err(invalid)?;
                 let accepted = exchanged(&verified, &partner.idp.entity, client.assertion_lifetime, cx)?;
-                let name = partner.username(&verified.assertion).map(str::to_owned);
-                (name.ok_or_else(|| invalid("it names no user"))?, once(&verified, &accepted))
+                (spoken_for(partner, &verified, cx).await?, once(&verified, &accepted))
             }
             None => {
                 let (verified, accepted) = of_app(&passed, &client.id, client.assertion_lifetime, cx)?;
@@ -65,6 +65,13 @@ impl Grant for SamlBearer {
             held: None,
         })
     }
+}
+
+/// The user whom `partner` names, if it may speak for them.
+pub async fn spoken_for(partner: &Partner, verified: &Verified, cx: &Cx) -> Result<String, OAuthError> {
+    let name = partner.username(&verified.assertion).ok_or_else(|| invalid("it names no user"))?;
+    cx.spoken_for_by(partner, name).await?.map_err(invalid)?;
+    Ok(name.to_owned())
 }
 
 /// The issuer named by an assertion, unverified: good for looking up keys, nothing else.

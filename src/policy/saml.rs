@@ -54,6 +54,8 @@ pub struct Partner {
     pub name_format: Option<String>,
     /// Whether people whom nobody here knows become users when they first come.
     pub create_users: bool,
+    /// Whether it may speak for users of the configuration too; else for those alone whom it brought.
+    pub existing_users: bool,
     /// Claim of ours → attribute of the IdP.
     pub attributes: BTreeMap<String, String>,
     /// The attribute that names groups.

@@ -13,7 +13,7 @@ mod introspect;
 mod logout;
 mod par;
 pub mod params;
-mod people;
+pub mod people;
 mod respond;
 mod revoke;
 mod saml;

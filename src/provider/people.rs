@@ -1,7 +1,43 @@
 //! Who there is: users of the configuration, and people whom an identity provider brought.
 use super::{Cx, error::OAuthError};
-use crate::{login::directory::Known, model::User};
+use crate::{login::directory::Known, model::User, policy::saml::Partner};
 use std::sync::Arc;
+
+/// Why an IdP may speak for somebody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authority {
+    /// It brought them.
+    Brought,
+    /// They are in the configuration, and it may speak for those too.
+    ExistingUsers,
+}
+
+impl Authority {
+    /// As the audit stream says it: the setting that gives it.
+    pub const fn setting(self) -> &'static str {
+        match self {
+            Self::Brought => "create_users",
+            Self::ExistingUsers => "existing_users",
+        }
+    }
+}
+
+/// Why an IdP may not speak for somebody; for the log alone.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Stranger {
+    /// A user of the configuration.
+    #[error("{1:?} is in users.toml, and {0} may not speak for those: existing_users is not set")]
+    Existing(String, String),
+    /// A user of the configuration who is switched off.
+    #[error("{0:?} is not active")]
+    Inactive(String),
+    /// Somebody whom another IdP brought.
+    #[error("{1:?} was brought by {0}")]
+    Another(String, String),
+    /// Nobody here.
+    #[error("{0:?} is nobody here")]
+    Unknown(String),
+}
 
 impl Cx {
     /// The user of this name. The configuration's come first; an IdP's are there for as long as it may bring them.
@@ -21,6 +57,30 @@ impl Cx {
     pub fn seen(&self, name: &str) -> Option<Arc<User>> {
         let own = self.policy.users.get(name).cloned();
         own.or_else(|| self.login.directory.recent(name).filter(|k| self.brought(k)).map(|k| k.user.clone()))
+    }
+
+    /// Whether `partner` may speak for the user `name`: with whose authority, or why not. Whom it brought itself it may
+    /// always; whom the configuration holds, only where its table says so; whom another IdP brought, never.
+    pub async fn spoken_for_by(
+        &self,
+        partner: &Partner,
+        name: &str,
+    ) -> Result<Result<Authority, Stranger>, OAuthError> {
+        if let Some(user) = self.policy.users.get(name) {
+            return Ok(match (partner.existing_users, user.active) {
+                (false, _) => Err(Stranger::Existing(partner.name.clone(), name.to_owned())),
+                (true, false) => Err(Stranger::Inactive(name.to_owned())),
+                (true, true) => Ok(Authority::ExistingUsers),
+            });
+        }
+        let known = self.login.directory.find(name, &*self.store, self.now).await?;
+        Ok(match known {
+            Some(known) if known.person.idp != partner.idp.entity => {
+                Err(Stranger::Another(known.person.idp.clone(), name.to_owned()))
+            }
+            Some(_) if partner.create_users => Ok(Authority::Brought),
+            Some(_) | None => Err(Stranger::Unknown(name.to_owned())),
+        })
     }
 
     fn brought(&self, known: &Known) -> bool {

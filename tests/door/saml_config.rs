@@ -8,7 +8,7 @@ use crate::{
 use std::{fs, path::Path};
 
 const TABLES: &str = "\n[saml]\nkey_file = \"sp.key\"\ncertificate_file = \"sp.pem\"\n\n\
-    [[saml_idp]]\nname = \"corp\"\nmetadata_file = \"corp.xml\"\ndomains = [\"corp.example\"]\n";
+    [[saml_idp]]\nname = \"corp\"\nmetadata_file = \"corp.xml\"\ndomains = [\"corp.example\"]\nexisting_users = true\n";
 
 /// A key and certificate of ours with this name, and an IdP's metadata in `corp.xml`.
 pub fn files(folder: &Path, own: &str) {
@@ -44,9 +44,10 @@ fn s63_mistakes_of_the_tables_are_told_with_file_line_and_key() {
     for (line, mistake) in [
         (before + 2, "key_file: is not the key of other.pem"),
         (before + 9, "domains: lower-case domain names"),
-        (before + 11, "name: one of its own"),
-        (before + 12, "metadata_file: https://idp.example stands in another table too"),
-        (before + 15, "metadata_file: keyless.xml: names no certificate for signing"),
+        (before + 12, "name: one of its own"),
+        (before + 12, "name: speaks for nobody"),
+        (before + 13, "metadata_file: https://idp.example stands in another table too"),
+        (before + 16, "metadata_file: keyless.xml: names no certificate for signing"),
     ] {
         assert!(all.contains(&format!("portcullis.toml:{line}: {mistake}")), "{line} {mistake} in {all}");
     }

@@ -33,6 +33,7 @@ pub fn partner(idp: &Idp, grants: bool) -> Partner {
         username: None,
         name_format: None,
         create_users: false,
+        existing_users: true,
         attributes: [("email".to_owned(), "mail".to_owned())].into(),
         groups: Some("groups".to_owned()),
         permissions: [("R&D <all>".to_owned(), ["sales".to_owned()].into())].into(),
@@ -181,6 +182,41 @@ async fn a_trusted_idp_s_assertion_needs_an_app_that_says_who_it_is() {
     assert_eq!(status, 400, "nor the IdP's for the app");
     let world = world_with(trust(false)).await;
     assert_eq!(bearer(&world, &assertion(&world), &credentials).await.0, 400, "grants = false");
+}
+
+#[tokio::test]
+async fn an_idp_speaks_for_users_of_the_configuration_only_where_it_may_and_for_whom_it_brought() {
+    use portcullis::{login::directory::Person, store::Changes};
+    let trust = |existing| {
+        move |policy: &mut Policy| {
+            app(policy, AuthMethod::ClientSecret);
+            let mut corp = partner(&RSA, true);
+            (corp.existing_users, corp.create_users) = (existing, true);
+            policy.saml.partners.insert("https://idp.example".to_owned(), Arc::new(corp));
+            policy.saml.assertion_app = Some("app".into());
+        }
+    };
+    for existing in [false, true] {
+        let world = world_with(trust(existing)).await;
+        for (name, idp) in [("carol", "https://idp.example"), ("dave", "https://two.example")] {
+            let permissions = ["sales".to_owned()].into();
+            let person = Person { idp: idp.to_owned(), permissions, profile: Default::default() };
+            let directory = portcullis::login::directory::Directory::default();
+            let brought = Changes(vec![directory.write(name, &person, true)]);
+            world.store.commit(brought, world.clock.now()).await.unwrap();
+        }
+        for (name, expected) in [("alice", if existing { 200 } else { 400 }), ("carol", 200), ("dave", 400)] {
+            let says = says(&world, "https://idp.example", name);
+            let credentials = [("client_id", "app"), ("client_secret", crate::provider::SECRET)];
+            let (status, body) = bearer(&world, &signed(&says, &RSA), &credentials).await;
+            assert_eq!(status, expected, "bearer, {name}, {existing}: {body}");
+            let says = Says { assertion_id: portcullis::saml::request::new_id(), ..says };
+            let response = URL_SAFE_NO_PAD.encode(says.signed(&RSA, Signs::Both));
+            let kind = ("assertion_type", "urn:oasis:names:tc:SAML:2.0:profiles:SSO:browser");
+            let (status, body) = exchange(&world, &[("grant_type", "assertion"), kind, ("assertion", &response)]).await;
+            assert_eq!(status, expected, "assertion, {name}, {existing}: {body}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -48,7 +48,7 @@ fn s50_s54_pysaml2_signs_people_in_whatever_it_signs() {
         assert!(described.status.success(), "{}", String::from_utf8_lossy(&described.stderr));
         fs::write(folder.join("corp.xml"), &described.stdout).unwrap();
         let tables = "\n[saml]\nkey_file = \"sp.key\"\ncertificate_file = \"sp.pem\"\nsign_metadata = true\n\n\
-            [[saml_idp]]\nname = \"corp\"\ntitle = \"Corp\"\nmetadata_file = \"corp.xml\"\n";
+            [[saml_idp]]\nname = \"corp\"\ntitle = \"Corp\"\nmetadata_file = \"corp.xml\"\nexisting_users = true\n";
         let main = fs::read_to_string(gate.config()).unwrap();
         fs::write(gate.config(), main + tables).unwrap();
         gate.run();

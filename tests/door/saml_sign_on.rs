@@ -287,6 +287,25 @@ async fn no_idp_takes_a_name_that_another_one_brought_or_that_the_configuration_
 }
 
 #[tokio::test]
+async fn an_idp_signs_in_users_of_the_configuration_only_where_it_may() {
+    for (may, create) in [(false, true), (false, false), (true, true), (true, false)] {
+        let world = world_with(|policy| {
+            saml(policy, |p| (p.existing_users, p.create_users, p.idp_initiated) = (may, create, true));
+        })
+        .await;
+        let answered = post(&world, &says(&world, None).signed(&RSA, Signs::Both), None).await;
+        let mut browser = Browser::new(&world);
+        let end = browser.get(&answered.to).await;
+        let signed_in = browser.cookies.contains_key("__Host-portcullis");
+        assert_eq!((end.status, signed_in), if may { (303, true) } else { (400, false) }, "{may} {create}");
+        assert!(
+            world.store.scan("person/", world.clock.now()).await.unwrap().is_empty(),
+            "alice is as users.toml says"
+        );
+    }
+}
+
+#[tokio::test]
 async fn by_redirect_the_query_is_signed_and_our_metadata_says_who_we_are() {
     let world = world_with(|policy| {
         saml(policy, |p| p.idp.sign_on[0].binding = Binding::Redirect);

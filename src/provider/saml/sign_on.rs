@@ -12,7 +12,9 @@ use crate::{
         error::{Code, OAuthError},
         interaction::Interaction,
         params::Params,
-        paths, sign_in,
+        paths,
+        people::{Authority, Stranger},
+        sign_in,
         web::Visit,
     },
     saml::{
@@ -196,16 +198,13 @@ pub async fn finish(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError>
     } else if ticket.relay.is_some() {
         return Err(expired("answered already"));
     }
-    let brought = bring(&ticket, cx).await?;
-    let known = brought.is_some() || cx.policy.users.get(ticket.user.as_str()).is_some_and(|u| u.active);
-    let outcome = if known { "signed_in" } else { "unknown_user" };
-    changes.extend(brought);
-    cx.audit.write(json!({"event": "saml", "outcome": outcome, "idp": partner.name, "username": ticket.user,
+    let entering = comes_in(&ticket, partner, cx).await?;
+    let outcome = if entering.is_ok() { "signed_in" } else { "unknown_user" };
+    let by = entering.as_ref().ok().map(|(authority, _)| authority.setting());
+    cx.audit.write(json!({"event": "saml", "outcome": outcome, "idp": partner.name, "username": ticket.user, "by": by,
         "assertion": ticket.assertion, "address": cx.address, "time": cx.now}));
-    if !known {
-        let why = format!("{:?} is no active user here", ticket.user);
-        return Err(OAuthError::new(Code::InvalidGrant, "authentication failure").detail(why));
-    }
+    let failure = |why| OAuthError::new(Code::InvalidGrant, "authentication failure").detail(why);
+    changes.extend(entering.map_err(failure)?.1);
     let due = sign_in::enter(&mut visit, &ticket.user, Some(ticket.at_idp), changes).await.map_err(once)?;
     cx.login.directory.forget(&ticket.user);
     cx.metrics.logins.with_label_values(&["saml"]).inc();
@@ -216,21 +215,25 @@ pub async fn finish(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError>
     Ok(visit.redirect(&to))
 }
 
-/// The write by which somebody new becomes a user, or what is known of them is renewed. A name of the configuration, or
-/// one that another IdP brought, is nobody's to take.
-async fn bring(ticket: &Ticket, cx: &Cx) -> Result<Option<Change>, OAuthError> {
-    let Some(person) = &ticket.person else { return Ok(None) };
-    let sound = ticket.user.len() <= LONGEST_NAME && ticket.user.bytes().all(|b| b.is_ascii_graphic());
-    if cx.policy.users.contains_key(ticket.user.as_str()) || !sound || ticket.user.is_empty() {
-        return Ok(None);
-    }
-    let known = cx.login.directory.find(&ticket.user, &*cx.store, cx.now).await?;
-    match &known {
-        Some(known) if known.person.idp != person.idp => {
-            Err(refused(format_args!("{:?} was brought by {}", ticket.user, known.person.idp)))
+/// Why `partner` may sign in whom the ticket names, with the write by which somebody new becomes a user, or by which
+/// what is known of them is renewed; or why it may not.
+async fn comes_in(
+    ticket: &Ticket,
+    partner: &Partner,
+    cx: &Cx,
+) -> Result<Result<(Authority, Option<Change>), Stranger>, OAuthError> {
+    let sound = !ticket.user.is_empty()
+        && ticket.user.len() <= LONGEST_NAME
+        && ticket.user.bytes().all(|b| b.is_ascii_graphic());
+    let write = |person, new| cx.login.directory.write(&ticket.user, person, new);
+    Ok(match (cx.spoken_for_by(partner, &ticket.user).await?, &ticket.person) {
+        (Ok(Authority::ExistingUsers), _) => Ok((Authority::ExistingUsers, None)),
+        (Ok(Authority::Brought), person) => Ok((Authority::Brought, person.as_ref().map(|p| write(p, false)))),
+        (Err(Stranger::Unknown(_)), Some(person)) if sound && partner.create_users => {
+            Ok((Authority::Brought, Some(write(person, true))))
         }
-        Some(_) | None => Ok(Some(cx.login.directory.write(&ticket.user, person, known.is_none()))),
-    }
+        (Err(why), _) => Err(why),
+    })
 }
 
 /// A replay ends as a conflict in the store (S52).
