@@ -77,6 +77,11 @@ pub struct IdpTable {
     /// exchanged for tokens. Without, it speaks for those alone whom it brought itself.
     #[serde(default)]
     existing_users: bool,
+    /// Authentication contexts (`AuthnContextClassRef`) of the IdP that mean two factors, such as
+    /// `https://refeds.org/profile/mfa`: who signed in so has `high_assurance` here, and where an app asks for that, the
+    /// IdP is asked for one of these.
+    #[serde(default)]
+    high_assurance_contexts: Vec<String>,
     /// What is learnt of such people: claim (`name`, `given_name`, `family_name`, `nickname`, `email`, `phone_number`,
     /// `address`, `locale`, `zoneinfo`, `picture`) = the IdP's attribute.
     #[serde(default)]
@@ -132,6 +137,10 @@ pub fn read(
         if !saml_stands && !table.grants {
             found.wrong("name", "people sign in at an IdP only where [saml] says as whom we speak");
         }
+        let uri = |c: &String| c.contains(':') && c.bytes().all(|b| b.is_ascii_graphic());
+        if !table.high_assurance_contexts.iter().all(uri) {
+            found.wrong("high_assurance_contexts", "URIs, as the IdP writes them in AuthnContextClassRef");
+        }
         for claim in table.attributes.keys().filter(|c| !CLAIMS.contains(&c.as_str())) {
             found.wrong("attributes", format!("{claim} is none of {}", CLAIMS.join(", ")));
         }
@@ -153,6 +162,7 @@ pub fn read(
             name_format: table.name_format,
             create_users: table.create_users,
             existing_users: table.existing_users,
+            high_assurance_contexts: table.high_assurance_contexts,
             attributes: table.attributes,
             groups: table.groups,
             permissions: table.permissions,

@@ -2,7 +2,7 @@
 use super::{Grant, Held, Redeemed, TokenRequest, begin, user_may};
 use crate::{
     clock::Timestamp,
-    model::{Client, Level, ScopeSet, authorization::ClaimsRequest},
+    model::{Client, Level, ScopeSet, authorization::ClaimsRequest, session::Method},
     provider::{
         Cx,
         error::{Code, OAuthError},
@@ -41,6 +41,9 @@ pub struct AuthorizationCode {
     pub auth_time: Timestamp,
     /// How.
     pub level: Level,
+    /// With what, here.
+    #[serde(default)]
+    pub amr: Vec<Method>,
     /// Claims asked for by name.
     pub claims: ClaimsRequest,
     /// The identifier of the authorization that the code turns into.

@@ -2,7 +2,7 @@
 use super::{Grant, Held, Redeemed, TokenRequest, begin, user_may};
 use crate::{
     clock::Timestamp,
-    model::{Level, ScopeSet},
+    model::{Level, ScopeSet, session::Method},
     provider::{
         Cx,
         error::{Code, OAuthError},
@@ -50,6 +50,9 @@ pub enum State {
         auth_time: Timestamp,
         /// How.
         level: Level,
+        /// With what, here.
+        #[serde(default)]
+        amr: Vec<Method>,
     },
     /// A person said no.
     Denied,
@@ -149,7 +152,7 @@ impl Grant for DeviceCodeGrant {
             State::Pending => Err(OAuthError::new(Code::AuthorizationPending, "the person has not decided yet")),
             State::Denied => Err(OAuthError::new(Code::AccessDenied, "the person said no")),
             State::Redeemed => Err(invalid("redeemed before")),
-            State::Approved { subject, sid, auth_time, level } => {
+            State::Approved { subject, sid, auth_time, level, amr } => {
                 user_may(client, &subject, cx).await?;
                 let scopes = ScopeSet::parse(&code.scopes).unwrap_or_default().intersection(&client.scopes);
                 let stands_for = super::authorization_code::AuthorizationCode {
@@ -163,6 +166,7 @@ impl Grant for DeviceCodeGrant {
                     sid,
                     auth_time,
                     level,
+                    amr,
                     claims: Default::default(),
                     authorization: super::new_id(),
                     expires: code.expires,

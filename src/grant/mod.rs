@@ -82,6 +82,7 @@ impl Held {
                 sid: Some(code.sid.clone()),
                 auth_time: code.auth_time,
                 level: code.level,
+                amr: code.amr.clone(),
                 created: Timestamp(0),
                 renewed: Timestamp(0),
                 claims: code.claims.clone(),

@@ -3,7 +3,7 @@ use crate::{
     clock::Timestamp,
     model::{
         NameId, Session,
-        session::{AtIdp, Level, Lifetime},
+        session::{AtIdp, Level, Lifetime, Method},
     },
     secret::{self, Digest},
     store::{Change, Expect, Record, Store, StoreError},
@@ -42,7 +42,8 @@ pub fn begin(
         sid: before.map_or_else(secret::random_id, |s| s.sid.clone()),
         user: user.to_owned(),
         auth_time: at_idp.as_ref().map_or(now, |a| a.authenticated),
-        level: Level::Standard,
+        level: at_idp.as_ref().map_or(Level::Standard, |a| a.level),
+        amr: if at_idp.is_none() { vec![Method::Pwd] } else { Vec::new() },
         second_factor_due,
         created: now,
         seen: now,
@@ -88,7 +89,14 @@ pub fn end(cookie: &str) -> Change {
 /// The same session after a second factor, under a new cookie (S55).
 pub fn raise(old: &str, session: &Session, lifetime: Lifetime, now: Timestamp) -> (String, Vec<Change>) {
     let cookie = secret::random_token();
-    let raised = Session { level: Level::HighAssurance, second_factor_due: false, auth_time: now, ..session.clone() };
+    let mut amr = session.amr.clone();
+    if !amr.contains(&Method::Otp) {
+        amr.push(Method::Otp);
+        // What an IdP asked for is not known: it may have been the same factor.
+        amr.extend(amr.contains(&Method::Pwd).then_some(Method::Mfa));
+    }
+    let raised =
+        Session { amr, level: Level::HighAssurance, second_factor_due: false, auth_time: now, ..session.clone() };
     let put = Change::Put(record(key(&cookie), &raised, lifetime), Expect::Absent);
     (cookie, vec![Change::Delete(key(old), Expect::Any), put])
 }

@@ -1,5 +1,5 @@
 //! What a flow proved, kept for as long as something may be renewed from it; its refresh tokens' states.
-use super::Level;
+use super::{Level, session::Method};
 use crate::{
     clock::Timestamp,
     secret::{self, Digest},
@@ -26,6 +26,9 @@ pub struct Authorization {
     pub auth_time: Timestamp,
     /// How.
     pub level: Level,
+    /// With what, here.
+    #[serde(default)]
+    pub amr: Vec<Method>,
     /// When it began.
     pub created: Timestamp,
     /// When something was last issued from it.
@@ -165,6 +168,7 @@ mod tests {
             sid: None,
             auth_time: Timestamp(0),
             level: Level::Standard,
+            amr: Vec::new(),
             created: Timestamp(0),
             renewed: Timestamp(0),
             claims: ClaimsRequest::default(),

@@ -21,14 +21,18 @@ impl Level {
             Self::HighAssurance => "urn:portcullis:high_assurance",
         }
     }
+}
 
-    /// `amr` of ID tokens (RFC 8176).
-    pub const fn amr(self) -> &'static [&'static str] {
-        match self {
-            Self::Standard => &["pwd"],
-            Self::HighAssurance => &["pwd", "otp", "mfa"],
-        }
-    }
+/// What somebody showed here: `amr` of ID tokens (RFC 8176). What they showed an identity provider is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// A password.
+    Pwd,
+    /// A code that is good once.
+    Otp,
+    /// Several factors.
+    Mfa,
 }
 
 /// What an identity provider calls somebody (SAML Core §2.2.3).
@@ -57,6 +61,9 @@ pub struct AtIdp {
     pub ends: Option<Timestamp>,
     /// When they signed in there.
     pub authenticated: Timestamp,
+    /// How, as far as our configuration knows the words that it used.
+    #[serde(default)]
+    pub level: Level,
 }
 
 /// A person signed in with one browser. The cookie is a secret of 256 bits; the store keeps its digest alone.
@@ -70,6 +77,9 @@ pub struct Session {
     pub auth_time: Timestamp,
     /// How.
     pub level: Level,
+    /// With what, here; nothing where an identity provider asked for it.
+    #[serde(default)]
+    pub amr: Vec<Method>,
     /// They have a second factor and have not shown it yet.
     pub second_factor_due: bool,
     /// When it began.

@@ -1,6 +1,6 @@
 //! Whom we trust in SAML, and as whom we speak it.
 use crate::{
-    model::Profile,
+    model::{Level, Profile},
     saml::{Assertion, IdentityProvider, ServiceProvider, TrustedKeys},
 };
 use std::{
@@ -56,6 +56,8 @@ pub struct Partner {
     pub create_users: bool,
     /// Whether it may speak for users of the configuration too; else for those alone whom it brought.
     pub existing_users: bool,
+    /// `AuthnContextClassRef`s that mean two factors, in the order in which they are asked for.
+    pub high_assurance_contexts: Vec<String>,
     /// Claim of ours → attribute of the IdP.
     pub attributes: BTreeMap<String, String>,
     /// The attribute that names groups.
@@ -74,6 +76,13 @@ impl Partner {
 }
 
 impl Partner {
+    /// How the person signed in there: [`Level::HighAssurance`] where a statement names a context that means it.
+    pub fn level(&self, assertion: &Assertion) -> Level {
+        let mut classes = assertion.authentications.iter().filter_map(|a| a.class.as_ref());
+        let high = classes.any(|class| self.high_assurance_contexts.contains(class));
+        if high { Level::HighAssurance } else { Level::Standard }
+    }
+
     /// What the IdP's groups allow here.
     pub fn permitted(&self, assertion: &Assertion) -> BTreeSet<String> {
         let groups = self.groups.iter().flat_map(|attribute| assertion.values(attribute));

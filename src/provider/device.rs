@@ -126,6 +126,7 @@ pub async fn page(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
                 sid: session.sid.clone(),
                 auth_time: session.auth_time,
                 level: session.level,
+                amr: session.amr.clone(),
             };
             (state, "device_done", "approved")
         }

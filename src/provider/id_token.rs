@@ -30,13 +30,14 @@ pub fn sign(client: &Client, authorization: &Authorization, asked: &Asked<'_>, c
     let mut claims = json!({
         "iss": cx.policy.issuer, "sub": authorization.subject, "aud": client.id,
         "iat": cx.now, "exp": cx.now.plus(LIFETIME), "auth_time": authorization.auth_time,
-        "acr": authorization.level.acr(), "amr": authorization.level.amr(),
+        "acr": authorization.level.acr(),
     });
     let mut put = |name: &str, value: Option<Value>| {
         if let Some(value) = value {
             claims[name] = value;
         }
     };
+    put("amr", (!authorization.amr.is_empty()).then(|| json!(authorization.amr)));
     put("nonce", asked.nonce.map(Value::from));
     put("at_hash", asked.access_token.map(|t| half_hash(t, algorithm).into()));
     put("c_hash", asked.code.map(|c| half_hash(c, algorithm).into()));

@@ -4,7 +4,7 @@ use super::{
     authorization_request::AuthorizationRequest,
     authorize,
     error::{Code, OAuthError},
-    respond,
+    respond, saml,
     web::Visit,
 };
 use crate::{
@@ -110,6 +110,13 @@ impl Interaction {
         }
     }
 
+    /// How sure the app that asks wants to be.
+    pub fn level(&self, cx: &Cx) -> Level {
+        let Some(request) = self.request() else { return Level::Standard };
+        let client = cx.policy.clients.get(request.client.as_str());
+        client.map_or(request.level, |c| c.interactive.level.max(request.level))
+    }
+
     /// Where the browser goes when a step is done.
     pub fn next(&self, cx: &Cx) -> String {
         match &self.resume {
@@ -213,16 +220,21 @@ pub async fn advance(
             let why = "somebody else is signed in";
             Ok(respond::error(visit, &request, &OAuthError::new(Code::LoginRequired, why)))
         }
-        (step, _) => {
+        (step, session) => {
+            let interaction = match interaction {
+                Some(known) => known,
+                None => Interaction::begin(&mut visit, Resume::Authorize(Box::new(request))),
+            };
+            if let (Step::SecondFactor, Some(session)) = (step, &session)
+                && let Some(to) = saml::step_up(session, &interaction, cx)
+            {
+                return Ok(visit.redirect(&to));
+            }
             let path = match step {
                 Step::Login | Step::Go | Step::NotAllowed | Step::SomebodyElse => super::paths::LOGIN,
                 Step::SecondFactor => super::paths::SECOND_FACTOR,
                 Step::SelectAccount => super::paths::SELECT_ACCOUNT,
                 Step::Consent => super::paths::CONSENT,
-            };
-            let interaction = match interaction {
-                Some(known) => known,
-                None => Interaction::begin(&mut visit, Resume::Authorize(Box::new(request))),
             };
             let to = interaction.address(path, cx);
             Ok(visit.redirect(&to))

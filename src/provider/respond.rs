@@ -34,6 +34,7 @@ fn code_of(request: &AuthorizationRequest, session: &Session, cx: &Cx) -> Author
         sid: session.sid.clone(),
         auth_time: session.auth_time,
         level: session.level,
+        amr: session.amr.clone(),
         claims: request.claims.clone(),
         authorization: grant::new_id(),
         expires: cx.now.plus(authorization_code::LIFETIME),

@@ -13,7 +13,7 @@ use crate::{
         password::{self, Refused},
         session, totp,
     },
-    model::session::AtIdp,
+    model::session::{AtIdp, Level},
     pages::{self, Page},
     store::{Change, Changes},
 };
@@ -87,7 +87,9 @@ pub async fn enter(
     more: Vec<Change>,
 ) -> Result<bool, OAuthError> {
     let cx = visit.cx;
-    let due = totp::is_enrolled(&*cx.store, user, cx.now).await?;
+    // Two factors shown at an IdP that is believed in it are two factors.
+    let high = at_idp.as_ref().is_some_and(|a| a.level == Level::HighAssurance);
+    let due = !high && totp::is_enrolled(&*cx.store, user, cx.now).await?;
     let own = visit.session().filter(|before| before.user == *user);
     let (cookie, begun) = session::begin(user, due, own, at_idp, cx.policy.people.session, cx.now);
     // The session that this browser had, if any, ends: nobody goes on under an identifier from before (S55).

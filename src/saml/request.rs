@@ -40,6 +40,8 @@ pub struct SignOn<'a> {
     pub force: bool,
     /// The format that the name should have (SAML Core §8.3).
     pub name_format: Option<&'a str>,
+    /// How the person has to sign in: one of these contexts, exactly (SAML Core §3.3.2.2.1); any where there is none.
+    pub contexts: &'a [String],
 }
 
 impl ServiceProvider {
@@ -57,7 +59,14 @@ impl ServiceProvider {
         ];
         let xml = self.issuer(Xml::default().open("samlp:AuthnRequest", &attributes));
         let policy = [("AllowCreate", Some("true")), ("Format", asked.name_format)];
-        xml.leaf("samlp:NameIDPolicy", &policy, "").close("samlp:AuthnRequest").finish()
+        let mut xml = xml.leaf("samlp:NameIDPolicy", &policy, "");
+        if !asked.contexts.is_empty() {
+            xml = xml.open("samlp:RequestedAuthnContext", &[("Comparison", Some("exact"))]);
+            let declared = [("xmlns:saml", Some(ASSERTION))];
+            let leaf = |xml: Xml, class: &String| xml.leaf("saml:AuthnContextClassRef", &declared, class);
+            xml = asked.contexts.iter().fold(xml, leaf).close("samlp:RequestedAuthnContext");
+        }
+        xml.close("samlp:AuthnRequest").finish()
     }
 
     /// A `LogoutRequest` (SAML Core §3.7.1), not signed.

@@ -14,6 +14,7 @@ mod saml_attacks;
 mod saml_config;
 mod saml_grants;
 mod saml_idps;
+mod saml_level;
 mod saml_logout;
 mod saml_messages;
 mod saml_profile;

@@ -51,6 +51,9 @@ fn s63_mistakes_of_the_tables_are_told_with_file_line_and_key() {
     ] {
         assert!(all.contains(&format!("portcullis.toml:{line}: {mistake}")), "{line} {mistake} in {all}");
     }
+    let contexts = "high_assurance_contexts = [\"https://refeds.org/profile/mfa\", \"mfa\"]\n";
+    fs::write(gate.config(), format!("{main}{contexts}")).unwrap();
+    assert!(told(&gate).contains("high_assurance_contexts: URIs"), "{}", told(&gate));
     fs::write(gate.config(), format!("{main}{absent}")).unwrap();
     assert!(told(&gate).contains("speling: unknown field"), "{}", told(&gate));
 }

@@ -34,6 +34,7 @@ pub fn partner(idp: &Idp, grants: bool) -> Partner {
         name_format: None,
         create_users: false,
         existing_users: true,
+        high_assurance_contexts: Vec::new(),
         attributes: [("email".to_owned(), "mail".to_owned())].into(),
         groups: Some("groups".to_owned()),
         permissions: [("R&D <all>".to_owned(), ["sales".to_owned()].into())].into(),

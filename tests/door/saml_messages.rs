@@ -70,6 +70,7 @@ pub struct Says {
     pub method: String,
     pub more_conditions: String,
     pub attributes: Vec<(String, Vec<String>)>,
+    pub class: String,
     pub issued: Timestamp,
 }
 
@@ -94,6 +95,7 @@ impl Default for Says {
             method: text(BEARER),
             more_conditions: String::new(),
             attributes: vec![(text("groups"), vec![text("sales"), text("R&D <all>")])],
+            class: text("urn:oasis:names:tc:SAML:2.0:ac:classes:PasswordProtectedTransport"),
             issued: NOW,
         }
     }
@@ -135,9 +137,8 @@ impl Says {
             ("SessionIndex", Some("_s1")),
             ("SessionNotOnOrAfter", until.as_deref()),
         ];
-        let class = "urn:oasis:names:tc:SAML:2.0:ac:classes:PasswordProtectedTransport";
         let xml = xml.open("saml:AuthnStatement", &statement).open("saml:AuthnContext", &[]);
-        let xml = xml.leaf("saml:AuthnContextClassRef", &[], class).close("saml:AuthnContext");
+        let xml = xml.leaf("saml:AuthnContextClassRef", &[], &self.class).close("saml:AuthnContext");
         let mut xml = xml.close("saml:AuthnStatement").open("saml:AttributeStatement", &[]);
         for (name, values) in &self.attributes {
             xml = xml.open("saml:Attribute", &[("Name", Some(name))]);

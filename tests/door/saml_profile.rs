@@ -201,12 +201,21 @@ fn requests_and_metadata_of_ours_say_what_an_idp_reads() {
     let sp = sp();
     let id = new_id();
     assert!(id.len() == 41 && id != new_id());
-    let text = sp.sign_on(&id, "https://idp.example/sso", SignOn { force: true, name_format: None }, NOW);
+    let contexts = ["https://refeds.org/profile/mfa".to_owned()];
+    let asked = SignOn { force: true, name_format: None, contexts: &contexts };
+    let text = sp.sign_on(&id, "https://idp.example/sso", asked, NOW);
+    let plain = sp.sign_on(&id, "https://idp.example/sso", SignOn::default(), NOW);
+    assert!(!plain.contains("RequestedAuthnContext") && !plain.contains("ForceAuthn"), "{plain}");
     for part in [
         format!("ID=\"{id}\""),
         format!("AssertionConsumerServiceURL=\"{ACS}\""),
         "Destination=\"https://idp.example/sso\"".to_owned(),
         "ForceAuthn=\"true\"".to_owned(),
+        format!(
+            "</samlp:NameIDPolicy><samlp:RequestedAuthnContext Comparison=\"exact\"><saml:AuthnContextClassRef \
+             xmlns:saml=\"{ASSERTION}\">{}</saml:AuthnContextClassRef></samlp:RequestedAuthnContext>",
+            contexts[0]
+        ),
         format!("<saml:Issuer xmlns:saml=\"{ASSERTION}\">{AUDIENCE}</saml:Issuer>"),
         format!("xmlns:samlp=\"{PROTOCOL}\""),
     ] {

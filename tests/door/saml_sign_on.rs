@@ -17,7 +17,7 @@ pub const LOGOUT: &str = "https://id.example/oauth2/saml/logout";
 /// The format of the names that `Says` says.
 pub const ISSUED_FORMAT: &str = "urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress";
 
-fn saml(policy: &mut Policy, change: impl FnOnce(&mut Partner)) {
+pub fn saml(policy: &mut Policy, change: impl FnOnce(&mut Partner)) {
     people(policy);
     policy.saml.sp = Some(Arc::new(ServiceProvider {
         entity: ISSUER.to_owned(),
@@ -36,14 +36,14 @@ pub async fn world() -> World {
 }
 
 /// The hidden field of a page's form.
-fn field(page: &Shown, name: &str) -> String {
+pub fn field(page: &Shown, name: &str) -> String {
     let at = page.body.find(&format!("name=\"{name}\" value=\"")).unwrap_or_else(|| panic!("{name}: {}", page.body));
     let value = page.body[at..].split("value=\"").nth(1).unwrap().split('"').next().unwrap();
     value.replace("&#x2f;", "/").replace("&#x3d;", "=").replace("&amp;", "&")
 }
 
 /// The way of the login page that leads to the IdP.
-fn way(page: &Shown) -> String {
+pub fn way(page: &Shown) -> String {
     let at = page.body.find("/oauth2/saml/start").or(page.body.find("&#x2f;oauth2&#x2f;saml&#x2f;start"));
     let href = page.body[at.unwrap_or_else(|| panic!("{}", page.body))..].split('"').next().unwrap();
     href.replace("&#x2f;", "/").replace("&amp;", "&")

@@ -5,9 +5,11 @@ mod sign_on;
 use super::{
     Cx,
     error::{Code, OAuthError},
+    interaction::Interaction,
     web::Visit,
 };
 use crate::{
+    model::Session,
     policy::saml::{ACS, LOGOUT, Partner},
     saml::ServiceProvider,
 };
@@ -56,6 +58,15 @@ pub fn ways(interaction: &str, cx: &Cx) -> Vec<serde_json::Value> {
 pub fn elsewhere(name: &str, interaction: &str, cx: &Cx) -> Option<String> {
     cx.policy.saml.sp.as_ref()?;
     cx.policy.saml.for_domain(name).filter(|p| p.idp.valid_at(cx.now)).map(|p| address(p, interaction))
+}
+
+/// Where somebody who signed in at an IdP shows it a second factor: there, where it knows how to say so. Who has one here
+/// shows that; and the IdP is asked once, whatever it answers.
+pub fn step_up(session: &Session, interaction: &Interaction, cx: &Cx) -> Option<String> {
+    let at = session.at_idp.as_ref().filter(|_| !session.second_factor_due && session.created < interaction.begun)?;
+    let partner = cx.policy.saml.partners.get(&at.idp).filter(|p| p.idp.valid_at(cx.now))?;
+    let able = cx.policy.saml.sp.is_some() && !partner.high_assurance_contexts.is_empty();
+    able.then(|| address(partner, &interaction.seal(cx)))
 }
 
 fn address(partner: &Partner, interaction: &str) -> String {

@@ -4,7 +4,7 @@ use crate::{
     clock::Timestamp,
     grant::{saml_bearer::used, stored},
     login::directory::Person,
-    model::session::AtIdp,
+    model::{Level, session::AtIdp},
     pages::Page,
     policy::saml::Partner,
     provider::{
@@ -79,6 +79,7 @@ pub async fn start(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> 
     let partner = named.filter(|p| p.idp.valid_at(cx.now)).ok_or_else(|| refused("no such IdP at present"))?;
     // Who asks for a fresh sign-in gets one from the IdP, not from its memory.
     let force = interaction.request().is_some_and(|r| r.login || r.max_age.is_some());
+    let high = interaction.level(cx) == Level::HighAssurance;
     let (id, relay) = (new_id(), secret::random_id());
     let pending = Pending {
         request: id.clone(),
@@ -97,7 +98,8 @@ pub async fn start(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> 
     };
     cx.store.commit(Changes(vec![Change::Put(record, Expect::Absent)]), cx.now).await?;
     cx.audit.write(json!({"event": "saml", "outcome": "sent", "idp": partner.name, "request": id, "time": cx.now}));
-    let asked = SignOn { force, name_format: partner.name_format.as_deref() };
+    let contexts = if high { &*partner.high_assurance_contexts } else { &[] };
+    let asked = SignOn { force, name_format: partner.name_format.as_deref(), contexts };
     if let Some(endpoint) = partner.idp.sign_on_by(Binding::Redirect) {
         let message = sp.sign_on(&id, &endpoint.location, asked, cx.now);
         let to = binding::to_query(&endpoint.location, "SAMLRequest", &message, Some(&relay), &sp.key);
@@ -152,6 +154,7 @@ pub async fn acs(visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
             ends: accepted.session_ends,
             // The clocks of two machines: who signed in anew did so since it was asked.
             authenticated: begun.map_or(authenticated, |begun| authenticated.max(begun)),
+            level: partner.level(&verified.assertion),
         },
         person: partner.create_users.then(|| Person {
             idp: partner.idp.entity.clone(),
