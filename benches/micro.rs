@@ -79,6 +79,7 @@ fn client(key: &rsa::Pair) -> Client {
         audience: ISSUER.into(),
         assertion_lifetime: 3_600,
         interactive: Default::default(),
+        salesforce: Default::default(),
     }
 }
 
@@ -175,6 +176,7 @@ fn benches(c: &mut Criterion) {
         username: "alice".into(),
         permissions: ["sales".to_owned()].into(),
         password: None,
+        security_token: None,
         active: true,
         profile: Default::default(),
     };

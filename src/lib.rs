@@ -5,6 +5,7 @@
 //! * where scopes are checked: [`gateway::guard`]; what happens to a proxied request: [`gateway::proxy`], top to bottom
 //! * what a person sees and in which order: [`provider`]'s `authorize` (the checks), `interaction` (the steps), [`pages`]
 //! * from a SAML message to what it says: [`saml`], one path; single sign-on: [`provider`]'s `saml`
+//! * the shape that Salesforce's connected apps expect: [`salesforce`], a translation and nothing else
 //! * passwords, second factors, sessions, guesses: [`login`]
 //! * what a file of the configuration may say: [`config`], a file a section; how a change is taken up: [`config::reload`]
 //! * what must outlive the process: [`store`]; what ends a token: [`token::revocation`]
@@ -24,6 +25,7 @@ pub mod model;
 pub mod pages;
 pub mod policy;
 pub mod provider;
+pub mod salesforce;
 pub mod saml;
 pub mod secret;
 pub mod store;

@@ -1,7 +1,9 @@
 //! The only place that draws random bytes; digests and constant-time comparison beside it.
-use aws_lc_rs::{digest, rand};
+use aws_lc_rs::{digest, hmac, rand};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use std::sync::Arc;
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 /// A SHA-256 digest: all that is ever kept of a secret.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -61,6 +63,31 @@ impl Digest {
     /// Whether `secret` has this digest, in constant time.
     pub fn matches(&self, secret: &[u8]) -> bool {
         Self::of(secret).0.ct_eq(&self.0).into()
+    }
+}
+
+/// A secret in clear text: wiped when it is dropped, never shown.
+#[derive(Clone)]
+pub struct Plain(Arc<Zeroizing<String>>);
+
+impl std::fmt::Debug for Plain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Plain(…)")
+    }
+}
+
+impl Plain {
+    /// Takes a secret into keeping.
+    pub fn of(text: &str) -> Self {
+        Self(Arc::new(Zeroizing::new(text.to_owned())))
+    }
+
+    /// HMAC-SHA256 of `message` under this secret.
+    pub fn sign(&self, message: &[u8]) -> [u8; 32] {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.0.as_bytes());
+        let mut out = [0; 32];
+        out.copy_from_slice(hmac::sign(&key, message).as_ref());
+        out
     }
 }
 

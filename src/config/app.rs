@@ -2,9 +2,10 @@
 use super::mistake::{Findings, Mistake, parse};
 use crate::{
     model::{
-        Approval, AuthMethod, Client, Interactive, Level, RefreshPolicy, SigningAlgorithm, TokenFormat, VerificationKey,
+        Approval, AuthMethod, Client, Interactive, Level, RefreshPolicy, SalesforceRules, SigningAlgorithm,
+        TokenFormat, VerificationKey,
     },
-    secret::Digest,
+    secret::{Digest, Plain},
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -76,8 +77,21 @@ pub struct App {
     /// How sure it must be who sits there: `high_assurance` asks for a second factor.
     #[serde(default)]
     required_level: Level,
+    /// What it may do on the Salesforce paths alone.
+    #[serde(default)]
+    salesforce: SalesforceTable,
     /// Told when a session ends (OIDC Back-Channel Logout): https, or http on loopback.
     backchannel_logout_uri: Option<String>,
+}
+
+/// Leniencies for programs that put secrets into URLs; nothing of it is ever logged here, but others may.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct SalesforceTable {
+    /// `/services/oauth2/token` takes its parameters from the query of an empty POST.
+    query_parameters: bool,
+    /// `/services/oauth2/userinfo` and `/id/…` take the token as `oauth_token` or `access_token` of the query.
+    query_tokens: bool,
 }
 
 /// Where a secret comes from.
@@ -148,8 +162,13 @@ pub fn read(file: &Path, text: &str) -> Result<Client, Vec<Mistake>> {
     let mut found = Findings::of(file, text);
     let folder = found.folder();
     let mut secrets = Vec::new();
+    let mut plain = None;
     for source in &raw.secrets {
-        secrets.extend(found.or("secrets", secret(source, folder).map(Some), None));
+        if let Some((digest, text)) = found.or("secrets", secret(source, folder).map(Some), None) {
+            secrets.push(digest);
+            // The first one named is the newest.
+            plain = plain.or(text);
+        }
     }
     let mut keys = Vec::new();
     for source in &raw.keys {
@@ -237,6 +256,11 @@ pub fn read(file: &Path, text: &str) -> Result<Client, Vec<Mistake>> {
             level: raw.required_level,
             backchannel_logout_uri: raw.backchannel_logout_uri,
         },
+        salesforce: SalesforceRules {
+            query_parameters: raw.salesforce.query_parameters,
+            query_tokens: raw.salesforce.query_tokens,
+            secret: plain,
+        },
     })
 }
 
@@ -258,10 +282,11 @@ fn redirect_uri(text: &str) -> bool {
         }
 }
 
-fn secret(source: &SecretSource, folder: &Path) -> Result<Digest, String> {
+fn secret(source: &SecretSource, folder: &Path) -> Result<(Digest, Option<Plain>), String> {
     let plain = match source {
         SecretSource::Digest(text) => {
-            return Digest::parse(text).ok_or_else(|| "must be sha256: and 64 hexadecimal digits".to_owned());
+            let digest = Digest::parse(text).ok_or_else(|| "must be sha256: and 64 hexadecimal digits".to_owned());
+            return digest.map(|d| (d, None));
         }
         SecretSource::Env { env } => {
             std::env::var(env).map_err(|_| format!("environment variable {env} is not set"))?
@@ -274,7 +299,7 @@ fn secret(source: &SecretSource, folder: &Path) -> Result<Digest, String> {
     if plain.len() < SHORTEST_SECRET {
         return Err(format!("a secret of under {SHORTEST_SECRET} characters can be guessed; generate one"));
     }
-    Ok(Digest::of(plain.as_bytes()))
+    Ok((Digest::of(plain.as_bytes()), Some(Plain::of(plain))))
 }
 
 fn read_keys(source: &KeySource, folder: &Path) -> Result<Vec<VerificationKey>, String> {

@@ -4,6 +4,7 @@ pub mod certificate;
 pub mod mistake;
 pub mod reload;
 pub mod route;
+pub mod salesforce;
 pub mod saml;
 pub mod server;
 pub mod sign_in;
@@ -15,6 +16,7 @@ use crate::{
         Policy,
         people::People,
         route::{Auth, Table},
+        salesforce::Salesforce,
         saml::Saml,
     },
     secret::Digest,
@@ -67,6 +69,9 @@ pub struct Main {
     #[serde(default)]
     #[schemars(with = "Vec<saml::IdpTable>")]
     saml_idp: Vec<Spanned<saml::IdpTable>>,
+    /// The wire shape that programs written for Salesforce's connected apps expect; off without.
+    #[schemars(with = "Option<salesforce::SalesforceTable>")]
+    salesforce: Option<Spanned<salesforce::SalesforceTable>>,
 }
 
 /// A whole configuration without mistakes.
@@ -133,11 +138,13 @@ pub fn load(main: &Path) -> Result<Loaded, Vec<Mistake>> {
         None
     });
     match parsed {
-        Some((issuer, settings, certificates, routes, people, mut saml)) if mistakes.is_empty() => {
+        Some((issuer, settings, certificates, routes, people, mut saml, salesforce)) if mistakes.is_empty() => {
             saml.apps = saml::certificates(&clients);
             texts.push(saml.digest.clone());
             let revision = Digest::of(texts.join("\0").as_bytes()).hex()[..16].to_owned();
-            let mut policy = Policy { issuer: issuer.into(), clients, users, routes, people, saml, revision };
+            let issuer = issuer.into();
+            let salesforce = salesforce.map(Arc::new);
+            let mut policy = Policy { issuer, clients, users, routes, people, saml, salesforce, revision };
             let warnings = warnings(&mut policy);
             Ok(Loaded { settings, policy, certificates, warnings })
         }
@@ -145,7 +152,7 @@ pub fn load(main: &Path) -> Result<Loaded, Vec<Mistake>> {
     }
 }
 
-type MainParts = (String, Settings, Certificates, Table, People, Saml);
+type MainParts = (String, Settings, Certificates, Table, People, Saml, Option<Salesforce>);
 
 type Apps = HashMap<Arc<str>, Arc<Client>>;
 
@@ -185,8 +192,12 @@ fn main_file(file: &Path, text: &str, apps: Option<&Apps>) -> Result<Option<Main
     }
     let people = sign_in::read(&raw.session, &raw.login, raw.brand, raw.scope, (raw.sign_in, apps), found.within(0));
     let saml = saml::read(raw.saml, raw.saml_idp, &raw.issuer, apps, &mut found);
+    let salesforce = raw.salesforce.map(|table| {
+        let span = table.span().start;
+        salesforce::read(table.into_inner(), &raw.issuer, apps, found.within(span))
+    });
     if found.mistakes.is_empty() {
-        Ok(Some((raw.issuer, settings, certificates, table, people, saml)))
+        Ok(Some((raw.issuer, settings, certificates, table, people, saml, salesforce)))
     } else {
         Err(found.mistakes)
     }

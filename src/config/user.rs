@@ -1,6 +1,9 @@
 //! `conf/users.toml`: local users.
 use super::mistake::{Findings, Mistake, parse};
-use crate::model::{Profile, User};
+use crate::{
+    model::{Profile, User},
+    secret::Digest,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::{
@@ -28,6 +31,9 @@ struct LocalUser {
     username: String,
     /// The password's argon2id hash, as `portcullis hash-password` prints it.
     password: Option<String>,
+    /// `sha256:` and the digest of the 24 characters that follow the password in the username-password flow and SOAP
+    /// `login`; `portcullis apps new-security-token` makes them. None are asked for without.
+    security_token: Option<String>,
     /// Profiles and permission sets, which decide admin approval.
     #[serde(default)]
     permissions: BTreeSet<String>,
@@ -58,11 +64,17 @@ pub fn read(file: &Path, text: &str) -> Result<HashMap<Arc<str>, Arc<User>>, Vec
         if let Some(hash) = &user.password {
             found.or("password", argon2id(hash), ());
         }
+        let token = user.security_token.as_deref().map(Digest::parse);
+        if token == Some(None) {
+            found.wrong("security_token", "must be sha256: and 64 hexadecimal digits");
+        }
+        let security_token = token.flatten();
         let username: Arc<str> = user.username.into();
         let known = User {
             username: username.clone(),
             permissions: user.permissions,
             password: user.password.map(Arc::from),
+            security_token,
             active: user.active,
             profile: user.profile,
         };

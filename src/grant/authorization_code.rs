@@ -2,10 +2,10 @@
 use super::{Grant, Held, Redeemed, TokenRequest, begin, user_may};
 use crate::{
     clock::Timestamp,
-    model::{Client, Level, ScopeSet, authorization::ClaimsRequest, session::Method},
+    model::{Client, Level, ScopeSet, Wire, authorization::ClaimsRequest, session::Method},
     provider::{
         Cx,
-        error::{Code, OAuthError},
+        error::{Code, OAuthError, Situation},
     },
     secret::{self, Digest},
     store::{Change, Expect, Record},
@@ -130,30 +130,38 @@ pub async fn take(
 ) -> Result<(AuthorizationCode, Change), OAuthError> {
     let invalid =
         |detail: &str| OAuthError::new(Code::InvalidGrant, "the authorization code is invalid").detail(detail);
-    let record = cx.store.get(&key(presented.code), cx.now).await?.ok_or_else(|| invalid("unknown code"))?;
+    let record = cx
+        .store
+        .get(&key(presented.code), cx.now)
+        .await?
+        .ok_or_else(|| invalid("unknown code").of(Situation::BadCode))?;
     let code: AuthorizationCode = super::stored(&record)?;
     if *code.client != *client.id {
-        return Err(invalid("issued to another client"));
+        return Err(invalid("issued to another client").of(Situation::BadCode));
     }
     match presented.redirect_uri {
-        Some(uri) if uri != code.redirect_uri => return Err(invalid("redirect_uri differs")),
-        None if code.redirect_uri_named => return Err(invalid("redirect_uri is missing")),
+        Some(uri) if uri != code.redirect_uri => {
+            return Err(invalid("redirect_uri differs").of(Situation::RedirectUriMismatch));
+        }
+        None if code.redirect_uri_named => {
+            return Err(invalid("redirect_uri is missing").of(Situation::RedirectUriMissing));
+        }
         _ => {}
     }
     match (&code.challenge, presented.verifier) {
         (None, None) => {}
         // Without a challenge a verifier shows that somebody took the challenge away (S5).
-        (None, Some(_)) => return Err(invalid("code_verifier without a challenge")),
-        (Some(_), None) => return Err(invalid("code_verifier is missing")),
+        (None, Some(_)) => return Err(invalid("code_verifier without a challenge").of(Situation::BadVerifier)),
+        (Some(_), None) => return Err(invalid("code_verifier is missing").of(Situation::BadVerifier)),
         (Some(challenge), Some(verifier)) => {
-            if !is_verifier(verifier) || Digest::text(verifier) != *challenge {
-                return Err(invalid("code_verifier does not match"));
+            if !is_verifier(verifier, cx.wire) || Digest::text(verifier) != *challenge {
+                return Err(invalid("code_verifier does not match").of(Situation::BadVerifier));
             }
         }
     }
     if code.redeemed {
         // Everything else holds, so one of the two callers stole it (S26).
-        return Err(super::ended(&code.authorization, invalid("replayed"), cx));
+        return Err(super::ended(&code.authorization, invalid("replayed").of(Situation::BadCode), cx));
     }
     if code.expires <= cx.now {
         return Err(OAuthError::new(Code::InvalidGrant, "expired authorization code"));
@@ -162,9 +170,13 @@ pub async fn take(
     Ok((code, Change::Put(used, Expect::Version(record.version))))
 }
 
-/// RFC 7636 §4.1.
-fn is_verifier(text: &str) -> bool {
-    (43..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b))
+/// RFC 7636 §4.1; Salesforce's own clients send longer ones.
+fn is_verifier(text: &str, wire: Wire) -> bool {
+    let longest = match wire {
+        Wire::Standard => 128,
+        Wire::Salesforce => 256,
+    };
+    (43..=longest).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b))
 }
 
 /// Whether an authority names this machine itself: then the port is free (RFC 8252 §7.3).

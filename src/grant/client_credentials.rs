@@ -1,8 +1,12 @@
 //! Client credentials with a run-as subject (RFC 6749 §4.4).
 use super::{Grant, Redeemed, TokenRequest};
-use crate::provider::{
-    Cx,
-    error::{Code, OAuthError},
+use crate::{
+    model::Wire,
+    provider::{
+        Cx,
+        error::{Code, OAuthError},
+    },
+    salesforce::scope::without_person,
 };
 
 /// The flow.
@@ -29,7 +33,10 @@ impl Grant for ClientCredentials {
         Ok(Redeemed {
             client: client.clone(),
             subject,
-            scopes: client.scopes.clone(),
+            scopes: match cx.wire {
+                Wire::Standard => client.scopes.clone(),
+                Wire::Salesforce => without_person(&client.scopes),
+            },
             changes: Vec::new(),
             endings: Vec::new(),
             held: None,

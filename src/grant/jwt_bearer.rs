@@ -3,7 +3,7 @@ use super::{Grant, Redeemed, TokenRequest, approved};
 use crate::{
     provider::{
         Cx,
-        error::{Code, OAuthError},
+        error::{Code, OAuthError, Situation},
         params::Params,
     },
     token::assertion::{self, Refusal},
@@ -33,17 +33,17 @@ impl Grant for JwtBearer {
                     "the assertion is invalid"
                 }
             };
-            OAuthError::new(Code::InvalidGrant, public).detail(why)
+            let error = OAuthError::new(Code::InvalidGrant, public).detail(why);
+            if public == "audience is invalid" { error } else { error.of(Situation::BadAssertion) }
         };
         let client = request.client.ok_or_else(|| refused(Refusal::Issuer))?;
-        let verified =
-            assertion::verify(jws, &client.id, &client.keys, &cx.audiences(), client.assertion_lifetime, cx.now)
-                .map_err(refused)?;
-        approved(client, &verified.subject, cx).await?;
+        let verified = assertion::verify(jws, &client.id, &client.keys, &cx.rules(), client.assertion_lifetime, cx.now)
+            .map_err(refused)?;
+        let scopes = approved(client, &verified.subject, cx).await?;
         Ok(Redeemed {
             client: client.clone(),
             subject: verified.subject.into(),
-            scopes: client.scopes.clone(),
+            scopes,
             changes: vec![verified.once],
             endings: Vec::new(),
             held: None,

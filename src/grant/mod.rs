@@ -10,12 +10,13 @@ pub mod saml_bearer;
 
 use crate::{
     clock::Timestamp,
-    model::{Approval, Authorization, Client, ScopeSet},
+    model::{Approval, Authorization, Client, ScopeSet, Wire},
     provider::{
         Cx,
-        error::{Code, OAuthError},
+        error::{Code, OAuthError, Situation},
         params::Params,
     },
+    salesforce::scope::reaches_offline,
     secret,
     store::{Change, Expect, Record},
     token::revocation::Ending,
@@ -193,9 +194,9 @@ pub async fn user_may(client: &Client, user: &str, cx: &Cx) -> Result<(), OAuthE
     let refused = |detail: &str| Err(OAuthError::new(Code::InvalidGrant, "authentication failure").detail(detail));
     match (cx.user(user).await?, &client.approval) {
         (None, _) => refused("unknown user"),
-        (Some(user), _) if !user.active => refused("inactive user"),
+        (Some(user), _) if !user.active => refused("inactive user").map_err(|e| e.of(Situation::InactiveUser)),
         (Some(user), Approval::Admin(allowed)) if user.permissions.is_disjoint(allowed) => {
-            refused("not admin approved")
+            refused("not admin approved").map_err(|e| e.of(Situation::NotAdminApproved))
         }
         (Some(_), Approval::Admin(_) | Approval::SelfAuthorized) => Ok(()),
     }
@@ -237,24 +238,36 @@ pub fn approval_key(client: &str, user: &str) -> String {
     format!("approval/{}/{client}/{user}", client.len())
 }
 
-/// Whether `user` may be represented by `client` without a browser: active, and approved by the
-/// administrator or by an earlier yes of their own.
-pub async fn approved(client: &Client, user: &str, cx: &Cx) -> Result<(), OAuthError> {
-    let refused = |public, detail: String| Err(OAuthError::new(Code::InvalidGrant, public).detail(detail));
+/// What `user` lets `client` do without a browser: all that an administrator approved it for, or what an earlier yes
+/// of their own named.
+pub async fn approved(client: &Client, user: &str, cx: &Cx) -> Result<ScopeSet, OAuthError> {
+    let refused = |detail: &str, situation| {
+        let public = "user hasn't approved this consumer";
+        Err(OAuthError::new(Code::InvalidGrant, public).detail(detail).of(situation))
+    };
     let Some(known) = cx.user(user).await? else {
-        return refused("user hasn't approved this consumer", "unknown user".to_owned());
+        return refused("unknown user", Situation::NotApproved);
     };
     if !known.active {
-        return refused("user hasn't approved this consumer", "inactive user".to_owned());
+        return refused("inactive user", Situation::InactiveUser);
     }
     match &client.approval {
         Approval::Admin(allowed) if known.permissions.is_disjoint(allowed) => {
-            refused("user hasn't approved this consumer", "not admin approved".to_owned())
+            refused("not admin approved", Situation::NotAdminApproved)
         }
-        Approval::Admin(_) => Ok(()),
-        Approval::SelfAuthorized => match cx.store.get(&approval_key(&client.id, user), cx.now).await? {
-            Some(_) => Ok(()),
-            None => refused("user hasn't approved this consumer", "no recorded approval".to_owned()),
-        },
+        Approval::Admin(_) => Ok(client.scopes.clone()),
+        Approval::SelfAuthorized => {
+            let Some(record) = cx.store.get(&approval_key(&client.id, user), cx.now).await? else {
+                return refused("no recorded approval", Situation::NotApproved);
+            };
+            let approved = match stored::<Consent>(&record)?.scopes {
+                Some(scopes) => ScopeSet::parse(&scopes).unwrap_or_default().intersection(&client.scopes),
+                None => return Ok(client.scopes.clone()),
+            };
+            if cx.wire == Wire::Salesforce && !reaches_offline(&approved) {
+                return refused("approved without refresh_token", Situation::NotApproved);
+            }
+            Ok(approved)
+        }
     }
 }

@@ -42,11 +42,11 @@ impl Grant for SamlAssertion {
         let verified = passed.verify(&partner.idp.keys).map_err(invalid)?;
         let accepted = exchanged(&verified, &partner.idp.entity, client.assertion_lifetime, cx)?;
         let subject = spoken_for(partner, &verified, cx).await?;
-        approved(client, &subject, cx).await?;
+        let scopes = approved(client, &subject, cx).await?;
         Ok(Redeemed {
             client: client.clone(),
             subject: subject.into(),
-            scopes: client.scopes.clone(),
+            scopes,
             changes: vec![once(&verified, &accepted)],
             endings: Vec::new(),
             held: None,

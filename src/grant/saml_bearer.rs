@@ -3,6 +3,7 @@
 use super::{Grant, Redeemed, TokenRequest, approved};
 use crate::{
     clock::Timestamp,
+    model::Wire,
     policy::saml::Partner,
     provider::{
         Cx,
@@ -10,6 +11,7 @@ use crate::{
         params::Params,
         paths,
     },
+    salesforce,
     saml::{
         Kind, Passed, Refused, TrustedKeys, Verified, binding, read,
         sp::{Accepted, Asked, Broken, Expected, Rule, judge},
@@ -55,11 +57,11 @@ impl Grant for SamlBearer {
                 (accepted.name_id.value.clone(), once(&verified, &accepted))
             }
         };
-        approved(client, &subject, cx).await?;
+        let scopes = approved(client, &subject, cx).await?;
         Ok(Redeemed {
             client: client.clone(),
             subject: subject.into(),
-            scopes: client.scopes.clone(),
+            scopes,
             changes: vec![once],
             endings: Vec::new(),
             held: None,
@@ -109,8 +111,11 @@ fn of_app(passed: &Passed<'_>, client: &str, longest: i64, cx: &Cx) -> Result<(V
 
 /// Judges an assertion by the rules of RFC 7522 §3.
 pub fn exchanged(verified: &Verified, issuer: &str, longest: i64, cx: &Cx) -> Result<Accepted, OAuthError> {
-    let recipients = [format!("{}{}", cx.policy.issuer, paths::TOKEN)];
-    let mut audiences = cx.audiences().to_vec();
+    let mut recipients = vec![format!("{}{}", cx.policy.issuer, paths::TOKEN)];
+    if let (Wire::Salesforce, Some(second)) = (cx.wire, &cx.policy.salesforce) {
+        recipients.extend([&cx.policy.issuer, &second.instance_url].map(|host| format!("{host}{}", salesforce::TOKEN)));
+    }
+    let mut audiences = cx.rules().audiences;
     audiences.extend(cx.policy.saml.sp.as_ref().map(|sp| sp.entity.clone()));
     let (audiences, recipients) = (audiences.as_slice(), recipients.as_slice());
     let expected = Expected { now: cx.now, issuer, audiences, recipients, asked: Asked::Token, longest };

@@ -61,6 +61,7 @@ impl Directory {
             username: name.into(),
             permissions: person.permissions.clone(),
             password: None,
+            security_token: None,
             active: true,
             profile: person.profile.clone(),
         };

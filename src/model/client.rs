@@ -1,6 +1,6 @@
 //! Connected apps (OAuth clients, RFC 6749 §2).
 use super::{Level, ScopeSet, verification_key::VerificationKey};
-use crate::secret::Digest;
+use crate::secret::{Digest, Plain};
 use std::{collections::BTreeSet, sync::Arc};
 
 /// How a client proves who it is (OIDC Core §9 names).
@@ -85,6 +85,20 @@ pub struct Client {
     pub assertion_lifetime: i64,
     /// What concerns apps that people sign in to.
     pub interactive: Interactive,
+    /// What it may do on the Salesforce paths alone.
+    pub salesforce: SalesforceRules,
+}
+
+/// Leniencies that are off unless an app's file turns them on, and the key of `signature`.
+#[derive(Clone, Debug, Default)]
+pub struct SalesforceRules {
+    /// Parameters of the token endpoint may stand in the query of an empty POST.
+    pub query_parameters: bool,
+    /// The identity endpoints take the token from the query too.
+    pub query_tokens: bool,
+    /// The plain consumer secret, where the app's file names it by environment variable or file: signs answers to
+    /// requests that do not carry it.
+    pub secret: Option<Plain>,
 }
 
 /// Settings of flows in which a person takes part.

@@ -5,10 +5,14 @@ pub mod scope;
 pub mod session;
 pub mod user;
 pub mod verification_key;
+pub mod wire;
 
 pub use authorization::Authorization;
-pub use client::{Approval, AuthMethod, Client, Interactive, RefreshPolicy, SigningAlgorithm, TokenFormat};
+pub use client::{
+    Approval, AuthMethod, Client, Interactive, RefreshPolicy, SalesforceRules, SigningAlgorithm, TokenFormat,
+};
 pub use scope::ScopeSet;
 pub use session::{Level, NameId, Session};
 pub use user::{Profile, User};
 pub use verification_key::VerificationKey;
+pub use wire::Wire;

@@ -1,4 +1,5 @@
 //! Local users and what is known of them.
+use crate::secret::Digest;
 use std::{collections::BTreeSet, sync::Arc};
 
 /// A person, or a program that acts under a name of its own.
@@ -10,6 +11,8 @@ pub struct User {
     pub permissions: BTreeSet<String>,
     /// The password's argon2id hash in PHC form; without one they cannot sign in here.
     pub password: Option<Arc<str>>,
+    /// Digest of the security token that follows the password where no browser takes part; none is asked for without.
+    pub security_token: Option<Digest>,
     /// An inactive user gets no token, and tokens for them open nothing.
     pub active: bool,
     /// What apps may learn of them.

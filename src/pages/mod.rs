@@ -74,7 +74,7 @@ impl Page {
     }
 
     /// What a person is told of a refusal: what happened and what to do.
-    pub fn refusal(error: &OAuthError) -> Self {
+    pub fn refusal(error: &OAuthError, detail: &str) -> Self {
         let key = match (error.code, error.public) {
             (Code::InvalidRequest, "the sign-in has expired") => "expired",
             (Code::AccessDenied, "the form was not ours") => "foreign_form",
@@ -86,7 +86,7 @@ impl Page {
             (Code::InvalidGrant, "authentication failure") => "not_allowed",
             _ => "bad_request",
         };
-        Self::message(&format!("error_{key}"), &json!({"detail": error.public}))
+        Self::message(&format!("error_{key}"), &json!({"detail": detail}))
     }
 
     /// A form that brings the answer to the app.

@@ -26,10 +26,16 @@ fn compare(name: &str, before: Option<&Value>, after: Option<&Value>) -> Vec<Str
 
 fn outline(policy: &Policy) -> BTreeMap<String, Value> {
     let mut all = BTreeMap::from([("issuer".to_owned(), json!({"url": policy.issuer}))]);
+    if let Some(s) = &policy.salesforce {
+        let view = json!({"organization": s.organization, "instance_url": s.instance_url,
+            "audiences": s.audiences, "soap_app": s.soap_app});
+        all.insert("salesforce".to_owned(), view);
+    }
     all.extend(policy.clients.values().map(|c| (format!("app {}", c.id), client(c))));
     all.extend(policy.users.values().map(|u| {
         let password = u.password.as_ref().map(|hash| mask(&crate::secret::Digest::of(hash.as_bytes()).hex()));
-        let view = json!({"permissions": u.permissions, "active": u.active, "password": password});
+        let view = json!({"permissions": u.permissions, "active": u.active, "password": password,
+            "security_token": u.security_token.map(|d| mask(&d.hex()))});
         (format!("user {}", u.username), view)
     }));
     all.extend(policy.saml.partners.values().map(|p| (format!("saml_idp {}", p.name), partner(p))));
@@ -45,7 +51,7 @@ fn client(client: &Client) -> Value {
         "grants": client.grants, "scopes": client.scopes.to_string(), "approval": format!("{:?}", client.approval),
         "run_as": client.run_as, "token_format": format!("{:?}", client.token_format),
         "token_signing_alg": format!("{:?}", client.signing_algorithm), "token_lifetime": client.token_lifetime, "audience": client.audience,
-        "assertion_lifetime": client.assertion_lifetime,
+        "assertion_lifetime": client.assertion_lifetime, "salesforce": format!("{:?}", client.salesforce),
     })
 }
 

@@ -2,6 +2,7 @@
 pub mod diff;
 pub mod people;
 pub mod route;
+pub mod salesforce;
 pub mod saml;
 
 use crate::model::{Client, User};
@@ -22,6 +23,8 @@ pub struct Policy {
     pub people: people::People,
     /// Whom we trust in SAML.
     pub saml: saml::Saml,
+    /// The second wire shape, where it is on.
+    pub salesforce: Option<Arc<salesforce::Salesforce>>,
     /// Digest of what it was built from: equal digests, equal policies.
     pub revision: String,
 }

@@ -1,13 +1,16 @@
 //! An authorization request that has passed every check (RFC 6749 §4.1.1, OIDC Core §3.1.2.1).
 use crate::{
     clock::Timestamp,
-    model::{Level, authorization::ClaimsRequest},
+    model::{Level, Wire, authorization::ClaimsRequest},
 };
 use serde::{Deserialize, Serialize};
 
 /// What an app asks for, checked; sealed on its way through the browser, so that nobody there can edit it (S14).
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct AuthorizationRequest {
+    /// The shape that it came in, and that the answer has.
+    #[serde(default)]
+    pub wire: Wire,
     /// The client.
     pub client: String,
     /// Where the answer goes.

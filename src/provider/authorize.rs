@@ -2,7 +2,7 @@
 use super::{
     Cx,
     authorization_request::{AuthorizationRequest, ResponseMode, ResponseType},
-    error::{Code, OAuthError},
+    error::{Code, OAuthError, Situation},
     params::Params,
 };
 use crate::{
@@ -50,6 +50,7 @@ const CHECKS: [(&str, Check); 16] = [
 pub fn check(params: &Params, cx: &Cx) -> Result<AuthorizationRequest, Refusal> {
     let (client, redirect_uri, redirect_uri_named) = addressee(params, cx).map_err(Refusal::Page)?;
     let mut request = AuthorizationRequest {
+        wire: cx.wire,
         client: client.id.to_string(),
         redirect_uri,
         redirect_uri_named,
@@ -70,18 +71,20 @@ pub fn check(params: &Params, cx: &Cx) -> Result<AuthorizationRequest, Refusal> 
 fn addressee(params: &Params, cx: &Cx) -> Result<(Arc<Client>, String, bool), OAuthError> {
     let bad = |why| OAuthError::new(Code::InvalidRequest, why);
     let id = params.require("client_id", "client_id is missing")?;
-    let unknown = || OAuthError::new(Code::InvalidClient, "no app is registered under this client_id");
+    let unknown = || {
+        OAuthError::new(Code::InvalidClient, "no app is registered under this client_id").of(Situation::UnknownClient)
+    };
     let client = cx.policy.clients.get(id).ok_or_else(unknown)?.clone();
     let gate = super::gate_session::redirect_uris(&cx.policy, id);
     let mut registered = client.interactive.redirect_uris.iter().chain(&gate);
     match params.get("redirect_uri") {
         Some(given) if registered.any(|r| same_redirect_uri(r, given)) => Ok((client, given.to_owned(), true)),
-        Some(_) => Err(bad("redirect_uri is not registered for this app")),
+        Some(_) => Err(bad("redirect_uri is not registered for this app").of(Situation::RedirectUriMismatch)),
         None => {
             let only = registered.next().cloned();
             match (only, registered.next()) {
                 (Some(only), None) => Ok((client, only, false)),
-                _ => Err(bad("redirect_uri is missing")),
+                _ => Err(bad("redirect_uri is missing").of(Situation::RedirectUriMissing)),
             }
         }
     }
@@ -124,16 +127,17 @@ fn no_request_object(p: &Params, _: &Client, _: &mut AuthorizationRequest, _: &C
 
 fn app(_: &Params, client: &Client, rq: &mut AuthorizationRequest, _: &Cx) -> Result<(), OAuthError> {
     if client.blocked {
-        return Err(OAuthError::new(Code::UnauthorizedClient, "this app is blocked by admin"));
+        return Err(OAuthError::new(Code::UnauthorizedClient, "this app is blocked by admin").of(Situation::AppBlocked));
     }
     if rq.response_type == ResponseType::Code && !client.grants.contains("authorization_code") {
-        return Err(OAuthError::new(Code::UnauthorizedClient, "this app may not use the web server flow"));
+        return Err(OAuthError::new(Code::UnauthorizedClient, "this app may not use the web server flow")
+            .of(Situation::GrantNotAllowed));
     }
     Ok(())
 }
 
-fn scope(p: &Params, client: &Client, rq: &mut AuthorizationRequest, _: &Cx) -> Result<(), OAuthError> {
-    rq.scopes = super::token::narrow(p.get("scope"), &client.scopes)?.to_string();
+fn scope(p: &Params, client: &Client, rq: &mut AuthorizationRequest, cx: &Cx) -> Result<(), OAuthError> {
+    rq.scopes = super::token::narrow(p.get("scope"), &client.scopes, cx.wire)?.to_string();
     Ok(())
 }
 

@@ -1,12 +1,13 @@
 //! Client authentication (RFC 6749 §2.3, RFC 7523 §2.2).
 use super::{
     Cx,
-    error::{Code, OAuthError},
+    error::{Code, OAuthError, Situation},
     params::Params,
 };
 use crate::{
     grant::saml_bearer,
     model::{AuthMethod, Client},
+    secret::Plain,
     store::{Change, Changes, StoreError},
     token::assertion,
 };
@@ -26,6 +27,8 @@ pub struct Authenticated {
     pub proven: bool,
     /// Single use of its assertion.
     pub once: Option<Change>,
+    /// The secret that it showed, which was right.
+    pub secret: Option<Plain>,
 }
 
 impl Authenticated {
@@ -62,7 +65,8 @@ pub fn authenticate(headers: &HeaderMap, params: &Params, cx: &Cx) -> Result<Opt
         | Presented::Saml { id, .. }
         | Presented::Name(id) => id,
     };
-    let client = cx.policy.clients.get(id.as_str()).ok_or_else(|| refused("unknown client"))?.clone();
+    let unknown = || refused("unknown client").of(Situation::UnknownClient);
+    let client = cx.policy.clients.get(id.as_str()).ok_or_else(unknown)?.clone();
     let wrong = |what| Err(refused(what));
     let (proven, once) = match (&presented, client.auth_method) {
         (Presented::Secret { secret, .. }, AuthMethod::ClientSecret) => {
@@ -75,7 +79,7 @@ pub fn authenticate(headers: &HeaderMap, params: &Params, cx: &Cx) -> Result<Opt
         }
         (Presented::Assertion { jws, .. }, AuthMethod::PrivateKeyJwt) => {
             let verified =
-                assertion::verify(jws, &client.id, &client.keys, &cx.audiences(), client.assertion_lifetime, cx.now)
+                assertion::verify(jws, &client.id, &client.keys, &cx.rules(), client.assertion_lifetime, cx.now)
                     .map_err(|why| refused(&format!("client assertion: {why}")))?;
             if verified.subject != *client.id {
                 return wrong("client assertion: sub is not the client");
@@ -90,7 +94,11 @@ pub fn authenticate(headers: &HeaderMap, params: &Params, cx: &Cx) -> Result<Opt
         (Presented::Name(_), _) => (false, None),
         _ => return wrong("method not registered for this client"),
     };
-    Ok(Some(Authenticated { client, proven, once }))
+    let secret = match &presented {
+        Presented::Secret { secret, .. } => Some(Plain::of(secret)),
+        Presented::Assertion { .. } | Presented::Saml { .. } | Presented::Name(_) => None,
+    };
+    Ok(Some(Authenticated { client, proven, once, secret }))
 }
 
 fn presented(headers: &HeaderMap, params: &Params) -> Result<Option<Presented>, OAuthError> {

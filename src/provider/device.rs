@@ -1,7 +1,7 @@
 //! Device flow, the server's side: the endpoint that a device asks, and the page on the second screen (RFC 8628).
 use super::{
     Cx, client_auth,
-    error::{Code, OAuthError},
+    error::{Code, OAuthError, Situation},
     interaction::{self, Interaction, Resume},
     params::Params,
     paths,
@@ -35,9 +35,11 @@ pub async fn authorization(request: &Request<Bytes>, cx: &Cx) -> Result<Value, O
     }
     let client = &caller.client;
     if client.blocked || !client.grants.contains(GRANT) {
-        return Err(OAuthError::new(Code::UnauthorizedClient, "this app may not use this grant"));
+        return Err(
+            OAuthError::new(Code::UnauthorizedClient, "this app may not use this grant").of(Situation::GrantNotAllowed)
+        );
     }
-    let scopes = super::token::narrow(params.get("scope"), &client.scopes)?.to_string();
+    let scopes = super::token::narrow(params.get("scope"), &client.scopes, cx.wire)?.to_string();
     let device_code = secret::random_token();
     let code = DeviceCode {
         client: client.id.to_string(),
@@ -101,7 +103,8 @@ pub async fn page(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
     };
     cx.login.throttle.give_back(&account);
     address.iter().for_each(|a| cx.login.throttle.give_back(a));
-    let blocked = || OAuthError::new(Code::UnauthorizedClient, "this app is blocked by admin");
+    let blocked =
+        || OAuthError::new(Code::UnauthorizedClient, "this app is blocked by admin").of(Situation::AppBlocked);
     let client = cx.policy.clients.get(code.client.as_str()).filter(|c| !c.blocked).cloned().ok_or_else(blocked)?;
     if !interaction::suffices(&session, client.interactive.level) {
         let interaction = Interaction::begin(&mut visit, Resume::Device(Some(user_code)));

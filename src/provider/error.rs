@@ -104,11 +104,42 @@ impl Code {
     }
 }
 
+/// What a profile with finer codes than RFC 6749's tells apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Situation {
+    /// No app has this `client_id`.
+    UnknownClient,
+    /// The administrator blocked the app.
+    AppBlocked,
+    /// The administrator has not approved the app for this user.
+    NotAdminApproved,
+    /// The user has not approved the app.
+    NotApproved,
+    /// The user is not active.
+    InactiveUser,
+    /// `redirect_uri` is not the one it must be.
+    RedirectUriMismatch,
+    /// `redirect_uri` is missing.
+    RedirectUriMissing,
+    /// The app may not use this flow.
+    GrantNotAllowed,
+    /// No such authorization code, for this client.
+    BadCode,
+    /// The PKCE verifier does not match.
+    BadVerifier,
+    /// The assertion does not hold.
+    BadAssertion,
+    /// Too many guesses.
+    RateLimited,
+}
+
 /// A refusal: what the caller reads, and what only the log reads.
 #[derive(Clone, Debug)]
 pub struct OAuthError {
     /// The code.
     pub code: Code,
+    /// The situation, where another profile has a code of its own for it.
+    pub situation: Option<Situation>,
     /// `error_description`.
     pub public: &'static str,
     /// For the audit stream; never sent.
@@ -122,13 +153,20 @@ pub struct OAuthError {
 impl OAuthError {
     /// A refusal whose description says all.
     pub fn new(code: Code, public: &'static str) -> Self {
-        Self { code, public, detail: String::new(), changes: Vec::new(), endings: Vec::new() }
+        Self { code, situation: None, public, detail: String::new(), changes: Vec::new(), endings: Vec::new() }
     }
 
     /// The same with a private detail.
     #[must_use]
     pub fn detail(mut self, detail: impl std::fmt::Display) -> Self {
         self.detail = detail.to_string();
+        self
+    }
+
+    /// The same in a situation that another profile tells apart.
+    #[must_use]
+    pub fn of(mut self, situation: Situation) -> Self {
+        self.situation = Some(situation);
         self
     }
 

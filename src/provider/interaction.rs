@@ -3,7 +3,7 @@ use super::{
     Cx,
     authorization_request::AuthorizationRequest,
     authorize,
-    error::{Code, OAuthError},
+    error::{Code, OAuthError, Situation},
     respond, saml,
     web::Visit,
 };
@@ -214,7 +214,11 @@ pub async fn advance(
         (Step::Go, Some(session)) => respond::success(visit, &request, &client, &session).await,
         (Step::NotAllowed, _) => {
             let why = "user is not admin approved to access this app";
-            Ok(respond::error(visit, &request, &OAuthError::new(Code::AccessDenied, why)))
+            Ok(respond::error(
+                visit,
+                &request,
+                &OAuthError::new(Code::AccessDenied, why).of(Situation::NotAdminApproved),
+            ))
         }
         (Step::SomebodyElse, _) => {
             let why = "somebody else is signed in";
@@ -245,7 +249,9 @@ pub async fn advance(
 /// The client of a request that was checked when it came; the policy may have changed since.
 pub fn client(request: &AuthorizationRequest, cx: &Cx) -> Result<Arc<Client>, OAuthError> {
     let client = cx.policy.clients.get(request.client.as_str()).filter(|c| !c.blocked);
-    client.cloned().ok_or_else(|| OAuthError::new(Code::UnauthorizedClient, "this app is blocked by admin"))
+    client.cloned().ok_or_else(|| {
+        OAuthError::new(Code::UnauthorizedClient, "this app is blocked by admin").of(Situation::AppBlocked)
+    })
 }
 
 /// Whether `level` is what a session has to have for `client`.

@@ -17,10 +17,11 @@ pub mod people;
 mod respond;
 mod revoke;
 mod saml;
+mod second_shape;
 mod sign_in;
 mod sign_out;
 pub mod token;
-mod userinfo;
+pub mod userinfo;
 pub mod web;
 
 use crate::{
@@ -28,10 +29,12 @@ use crate::{
     log::Log,
     login::Login,
     metrics::Metrics,
+    model::Wire,
     policy::{Policy, SharedPolicy, route::RESOURCE_METADATA},
+    salesforce,
     secret::Digest,
     store::{Changes, Store},
-    token::{Opened, Tokens, vault::Vault},
+    token::{Opened, Tokens, assertion::Rules, vault::Vault},
 };
 use bytes::Bytes;
 use error::{Code, OAuthError};
@@ -117,13 +120,19 @@ pub struct Cx {
     pub metrics: Arc<Metrics>,
     /// Where the request came from.
     pub address: Option<std::net::IpAddr>,
+    /// The shape that the request came in.
+    pub wire: Wire,
 }
 
 impl Cx {
-    /// Accepted `aud` values of assertions: exact strings (S36).
-    pub fn audiences(&self) -> [String; 3] {
+    /// What assertions must hold to.
+    pub fn rules(&self) -> Rules {
         let issuer = &self.policy.issuer;
-        [issuer.to_string(), format!("{issuer}/"), format!("{issuer}{}", paths::TOKEN)]
+        let own = vec![issuer.to_string(), format!("{issuer}/"), format!("{issuer}{}", paths::TOKEN)];
+        match (&self.policy.salesforce, self.wire) {
+            (Some(settings), Wire::Salesforce) => salesforce::assertion::rules(issuer, settings, &own),
+            _ => Rules::standard(own),
+        }
     }
 }
 
@@ -171,6 +180,7 @@ impl Provider {
             login: self.login.clone(),
             metrics: self.metrics.clone(),
             address,
+            wire: Wire::Standard,
         }
     }
 
@@ -203,21 +213,21 @@ impl Provider {
             || path == paths::OPENID
             || path == paths::JWKS
             || is_resource_metadata(path)
+            || salesforce::owns(path) && self.policy.load().salesforce.is_some()
     }
 
     /// Answers one request.
     pub async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
         let cx = self.cx(request.extensions().get::<ClientAddress>().map(|a| a.0));
         let path = request.uri().path();
+        if salesforce::owns(path) && cx.policy.salesforce.is_some() {
+            return self.second_shape(request, cx).await;
+        }
         let Some(allowed) = methods(path) else {
             return respond(StatusCode::NOT_FOUND, Some(&json!({"error": "not_found"})));
         };
         if !allowed.contains(&request.method()) {
-            let mut refusal = respond(StatusCode::METHOD_NOT_ALLOWED, Some(&json!({"error": "method_not_allowed"})));
-            let names: Vec<&str> = allowed.iter().map(|m| m.as_str()).collect();
-            let allow = HeaderValue::from_str(&names.join(", ")).expect("methods are a header value");
-            refusal.headers_mut().insert(header::ALLOW, allow);
-            return refusal;
+            return not_allowed(allowed);
         }
         match path {
             paths::TOKEN => self.token(&request, &cx).await,
@@ -234,9 +244,9 @@ impl Provider {
             }
             paths::JWKS => respond(StatusCode::OK, Some(&cx.tokens.jwks())),
             paths::METADATA | paths::OPENID => respond(StatusCode::OK, Some(&discovery::metadata(&cx.policy))),
-            paths::STYLE => asset("text/css; charset=utf-8", crate::pages::style(&cx.policy.people.brand).into()),
+            paths::STYLE => web::asset("text/css; charset=utf-8", crate::pages::style(&cx.policy.people.brand).into()),
             paths::LOGO => match &cx.policy.people.brand.logo {
-                Some((kind, bytes)) => asset(kind, Bytes::from(bytes.clone())),
+                Some((kind, bytes)) => web::asset(kind, Bytes::from(bytes.clone())),
                 None => respond(StatusCode::NOT_FOUND, None),
             },
             path if is_resource_metadata(path) => match discovery::resource(&cx.policy, path) {
@@ -334,20 +344,6 @@ async fn authorized(visit: web::Visit<'_>) -> Result<Response<Bytes>, OAuthError
     }
 }
 
-fn asset(kind: &'static str, body: Bytes) -> Response<Bytes> {
-    let mut response = Response::new(body);
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // An SVG opened by itself must not run anything.
-    headers.insert(
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; sandbox"),
-    );
-    response
-}
-
 fn settle(endpoint: &str, cx: &Cx, outcome: Result<Option<Value>, OAuthError>) -> Response<Bytes> {
     match outcome {
         Ok(body) => respond(StatusCode::OK, body.as_ref()),
@@ -356,12 +352,17 @@ fn settle(endpoint: &str, cx: &Cx, outcome: Result<Option<Value>, OAuthError>) -
                 cx.audit.write(json!({"event": endpoint, "outcome": error.code.name(),
                     "detail": error.detail, "time": cx.now}));
             }
-            refuse(&error)
+            refuse(&error, cx.wire)
         }
     }
 }
 
-fn refuse(error: &OAuthError) -> Response<Bytes> {
+fn refuse(error: &OAuthError, wire: Wire) -> Response<Bytes> {
+    if wire == Wire::Salesforce {
+        let (code, text) = salesforce::error::words(error);
+        let body = json!({"error": code, "error_description": text});
+        return respond(salesforce::error::status(error), Some(&body));
+    }
     let body = json!({"error": error.code.name(), "error_description": error.public});
     let mut response = respond(error.code.status(), Some(&body));
     let challenge = match error.code {
@@ -374,6 +375,14 @@ fn refuse(error: &OAuthError) -> Response<Bytes> {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
     response
+}
+
+fn not_allowed(allowed: &[&Method]) -> Response<Bytes> {
+    let mut refusal = respond(StatusCode::METHOD_NOT_ALLOWED, Some(&json!({"error": "method_not_allowed"})));
+    let names: Vec<&str> = allowed.iter().map(|m| m.as_str()).collect();
+    let allow = HeaderValue::from_str(&names.join(", ")).expect("methods are a header value");
+    refusal.headers_mut().insert(header::ALLOW, allow);
+    refusal
 }
 
 fn respond(status: StatusCode, body: Option<&Value>) -> Response<Bytes> {

@@ -4,6 +4,7 @@ use super::{
     authorization_request::{AuthorizationRequest, ResponseMode, ResponseType},
     authorize::Refusal,
     error::OAuthError,
+    token::Shape,
     web::Visit,
 };
 use crate::{
@@ -13,8 +14,9 @@ use crate::{
         implicit,
     },
     login::session,
-    model::{Client, ScopeSet, Session},
+    model::{Client, ScopeSet, Session, Wire},
     pages::Page,
+    salesforce,
     store::Changes,
 };
 use bytes::Bytes;
@@ -60,18 +62,31 @@ pub async fn success(
             fields.push(("code", text));
         }
         ResponseType::Token | ResponseType::IdTokenToken => {
-            let held = Held { rotate: false, ..Held::first(&code, client) };
+            let keeps = cx.policy.salesforce.as_ref().is_some_and(|settings| {
+                request.wire == Wire::Salesforce
+                    && salesforce::keeps_refresh_token(&request.redirect_uri, &cx.policy.issuer, settings)
+            });
+            let first = Held::first(&code, client);
+            let held = Held { rotate: first.rotate && keeps, ..first };
+            let (mut changes, mut endings) = (vec![took_part], Vec::new());
+            if held.rotate {
+                grant::begin(client, &session.user, &mut changes, &mut endings, cx).await?;
+            }
             let scopes = ScopeSet::parse(&request.scopes).unwrap_or_default();
             let redeemed = Redeemed {
                 client: client.clone(),
                 subject: session.user.as_str().into(),
                 scopes,
-                changes: vec![took_part],
-                endings: Vec::new(),
+                changes,
+                endings,
                 held: Some(held),
             };
-            let answer = super::token::issue(redeemed, None, cx).await?;
-            fields.extend(implicit::fields(&answer, request.response_type == ResponseType::IdTokenToken));
+            let answer = super::token::issue(redeemed, None, &Shape { wire: request.wire, secret: None }, cx).await?;
+            let id_token = request.response_type == ResponseType::IdTokenToken;
+            fields.extend(match request.wire {
+                Wire::Standard => implicit::fields(&answer, id_token),
+                Wire::Salesforce => salesforce::answer::fragment(&answer, id_token),
+            });
         }
     }
     cx.audit.write(json!({"event": "authorize", "outcome": "approved", "client": request.client,
@@ -82,10 +97,13 @@ pub async fn success(
 /// The app is told why not.
 pub fn error(visit: Visit<'_>, request: &AuthorizationRequest, error: &OAuthError) -> Response<Bytes> {
     let cx = visit.cx;
-    let code = error.code.name();
+    let (code, public) = match request.wire {
+        Wire::Standard => (error.code.name(), error.public),
+        Wire::Salesforce => salesforce::error::on_redirect(error),
+    };
     cx.audit.write(json!({"event": "authorize", "outcome": code, "client": request.client,
         "subject": visit.session().map(|s| &s.user), "detail": error.detail, "time": cx.now}));
-    let fields = vec![("error", code.to_owned()), ("error_description", error.public.to_owned())];
+    let fields = vec![("error", code.to_owned()), ("error_description", public.to_owned())];
     answer(visit, request, fields)
 }
 
@@ -106,7 +124,14 @@ pub fn failed(visit: Visit<'_>, error: &OAuthError) -> Response<Bytes> {
         StatusCode::UNAUTHORIZED => StatusCode::BAD_REQUEST,
         status => status,
     };
-    visit.page(status, Page::refusal(error), &[])
+    let told = match cx.wire {
+        Wire::Standard => error.public.to_owned(),
+        Wire::Salesforce => {
+            let (code, text) = salesforce::error::words(error);
+            format!("{code}: {text}")
+        }
+    };
+    visit.page(status, Page::refusal(error, &told), &[])
 }
 
 fn answer(

@@ -24,13 +24,18 @@ pub async fn answer(request: &Request<Bytes>, cx: &Cx) -> Result<Option<Value>, 
         return Err(failed());
     }
     caller.spend(cx).await?;
-    let token = params.require("token", "token is missing")?;
+    end(params.require("token", "token is missing")?, Some(&caller.client), cx).await?;
+    Ok(None)
+}
+
+/// Ends `token`; where a caller is named, its own alone. Without one, holding the token is what counts.
+pub async fn end(token: &str, caller: Option<&Client>, cx: &Cx) -> Result<(), OAuthError> {
+    let owns = |client: &str| caller.is_none_or(|c| *c.id == *client);
     if let Some((id, secret)) = Authorization::parse(token) {
-        revoke_refresh_token(id, secret, &caller.client, cx).await?;
-        return Ok(None);
+        return revoke_refresh_token(id, secret, owns, cx).await;
     }
     match cx.tokens.open(token, cx.now) {
-        Ok(opened) if *opened.entitlement.client == *caller.client.id => {
+        Ok(opened) if owns(&opened.entitlement.client) => {
             cx.tokens.revoke(&opened, cx.now).await?;
             cx.audit.write(json!({"event": "revoke", "outcome": "revoked", "client": opened.entitlement.client,
                 "subject": opened.subject, "authorization": opened.authorization, "time": cx.now}));
@@ -40,15 +45,15 @@ pub async fn answer(request: &Request<Bytes>, cx: &Cx) -> Result<Option<Value>, 
         }
         Ok(_) | Err(OpenError::Invalid | OpenError::Expired | OpenError::Revoked) => {}
     }
-    Ok(None)
+    Ok(())
 }
 
 /// With a refresh token goes everything issued from its authorization (S49); only its holder can do that.
-async fn revoke_refresh_token(id: &str, secret: &str, client: &Client, cx: &Cx) -> Result<(), OAuthError> {
+async fn revoke_refresh_token(id: &str, secret: &str, owns: impl Fn(&str) -> bool, cx: &Cx) -> Result<(), OAuthError> {
     let Some(record) = cx.store.get(&Authorization::key(id), cx.now).await? else { return Ok(()) };
     let authorization: Authorization = grant::stored(&record)?;
     let known = authorization.refresh.as_ref().is_some_and(|r| r.judge(secret) != Presented::Unknown);
-    if !known || *authorization.client != *client.id {
+    if !known || !owns(&authorization.client) {
         return Ok(());
     }
     let (change, ending) = grant::ending(id, cx.now);

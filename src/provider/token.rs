@@ -2,14 +2,15 @@
 use super::{
     Cx,
     client_auth::{self, Authenticated},
-    error::{Code, OAuthError},
+    error::{Code, OAuthError, Situation},
     id_token::{self, Asked},
     params::Params,
 };
 use crate::{
     grant::{self, Grant, Redeemed, TokenRequest},
-    model::{AuthMethod, Client, ScopeSet},
-    secret,
+    model::{AuthMethod, Client, ScopeSet, TokenFormat, Wire},
+    salesforce,
+    secret::{self, Plain},
     store::{Change, Changes, StoreError},
     token::Claims,
 };
@@ -46,14 +47,23 @@ pub async fn answer(request: &Request<Bytes>, cx: &Cx, trace: &mut Trace) -> Res
     may_use(&redeemed.client, grant)?;
     resource(&params, &redeemed.client)?;
     trace.subject = redeemed.subject.to_string();
-    let scopes = narrow(params.get("scope"), &redeemed.scopes)?;
+    let scopes = narrow(params.get("scope"), &redeemed.scopes, cx.wire)?;
     trace.scopes = scopes.to_string();
-    let once = caller.and_then(|c| c.once);
-    issue(Redeemed { scopes, ..redeemed }, once, cx).await
+    let (once, secret) = caller.map_or((None, None), |c| (c.once, c.secret));
+    issue(Redeemed { scopes, ..redeemed }, once, &Shape { wire: cx.wire, secret }, cx).await
+}
+
+/// What the answer of a grant looks like.
+#[derive(Default)]
+pub struct Shape {
+    /// Whose fields it has.
+    pub wire: Wire,
+    /// The consumer secret that the request carried: it signs the answer where there is a signature.
+    pub secret: Option<Plain>,
 }
 
 /// Mints, commits once, and answers (RFC 6749 §5.1).
-pub async fn issue(redeemed: Redeemed, once: Option<Change>, cx: &Cx) -> Result<Value, OAuthError> {
+pub async fn issue(redeemed: Redeemed, once: Option<Change>, shape: &Shape, cx: &Cx) -> Result<Value, OAuthError> {
     let Redeemed { client, subject, scopes, mut changes, endings, mut held } = redeemed;
     let jti = secret::random_id();
     let mut refresh_token = None;
@@ -76,7 +86,11 @@ pub async fn issue(redeemed: Redeemed, once: Option<Change>, cx: &Cx) -> Result<
         iat: cx.now,
         exp: cx.now.plus(client.token_lifetime),
     };
-    let token = cx.tokens.mint(&claims, client.token_format, client.signing_algorithm);
+    let second = cx.policy.salesforce.as_deref().filter(|_| shape.wire == Wire::Salesforce);
+    let token = match (second, client.token_format) {
+        (Some(settings), TokenFormat::Opaque) => cx.tokens.mint_for_organization(&claims, &settings.organization),
+        (_, format) => cx.tokens.mint(&claims, format, client.signing_algorithm),
+    };
     let mut answer = json!({"access_token": token, "token_type": "Bearer",
         "expires_in": client.token_lifetime, "scope": claims.scope});
     if let (Some(held), true) = (&held, scopes.contains("openid")) {
@@ -95,7 +109,10 @@ pub async fn issue(redeemed: Redeemed, once: Option<Change>, cx: &Cx) -> Result<
         StoreError::Conflict(key) if Some(&key) == proof.as_ref() => client_auth::replayed(StoreError::Conflict(key)),
         other => used_before(other),
     })?;
-    Ok(answer)
+    Ok(match second {
+        Some(settings) => salesforce::answer::token(answer, &client, &subject, shape.secret.as_ref(), settings, cx.now),
+        None => answer,
+    })
 }
 
 fn which(grant_type: &str) -> Result<&'static dyn Grant, OAuthError> {
@@ -127,10 +144,12 @@ fn caller(request: &Request<Bytes>, params: &Params, grant: &dyn Grant, cx: &Cx)
 
 fn may_use(client: &Client, grant: &dyn Grant) -> Result<(), OAuthError> {
     if client.blocked {
-        return Err(OAuthError::new(Code::UnauthorizedClient, "this app is blocked by admin"));
+        return Err(OAuthError::new(Code::UnauthorizedClient, "this app is blocked by admin").of(Situation::AppBlocked));
     }
     if !client.grants.contains(grant.grant_type()) {
-        return Err(OAuthError::new(Code::UnauthorizedClient, "this app may not use this grant"));
+        return Err(
+            OAuthError::new(Code::UnauthorizedClient, "this app may not use this grant").of(Situation::GrantNotAllowed)
+        );
     }
     Ok(())
 }
@@ -146,13 +165,19 @@ pub fn resource(params: &Params, client: &Client) -> Result<(), OAuthError> {
 }
 
 /// Asked scopes must be among the allowed ones (S21); without a request all allowed ones are granted.
-pub fn narrow(asked: Option<&str>, allowed: &ScopeSet) -> Result<ScopeSet, OAuthError> {
+pub fn narrow(asked: Option<&str>, allowed: &ScopeSet, wire: Wire) -> Result<ScopeSet, OAuthError> {
     let invalid = |why| OAuthError::new(Code::InvalidScope, why);
     match asked {
         None => Ok(allowed.clone()),
         Some(text) => {
             let asked = ScopeSet::parse(text).ok_or_else(|| invalid("scope is malformed or too long"))?;
-            allowed.contains_all(&asked).then_some(asked).ok_or_else(|| invalid("scope exceeds what this app may have"))
+            if !allowed.contains_all(&asked) {
+                return Err(invalid("scope exceeds what this app may have"));
+            }
+            Ok(match wire {
+                Wire::Standard => asked,
+                Wire::Salesforce => salesforce::scope::widened(&asked, allowed),
+            })
         }
     }
 }

@@ -6,12 +6,36 @@ use super::{
 };
 use crate::{
     grant,
-    model::{Authorization, user::SCOPE_CLAIMS},
-    token::OpenError,
+    model::{Authorization, Client, User, user::SCOPE_CLAIMS},
+    token::{OpenError, Opened},
 };
 use bytes::Bytes;
 use http::{Method, Request, header};
 use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// A token that holds, its app, and the person it acts for.
+pub struct Holder {
+    /// What the token says.
+    pub opened: Arc<Opened>,
+    /// The app, not blocked.
+    pub client: Arc<Client>,
+    /// The person, active.
+    pub user: Arc<User>,
+}
+
+/// Whose `token` is.
+pub async fn holder(token: &str, cx: &Cx) -> Result<Holder, OAuthError> {
+    let refused = |code, why: &'static str| OAuthError::new(code, why);
+    let invalid = || refused(Code::InvalidToken, "the token is invalid or has ended");
+    let opened = cx.tokens.open(token, cx.now).map_err(|e| match e {
+        OpenError::Unavailable => refused(Code::TemporarilyUnavailable, "the service cannot decide now; try again"),
+        OpenError::Invalid | OpenError::Expired | OpenError::Revoked => invalid(),
+    })?;
+    let client = cx.policy.clients.get(&*opened.entitlement.client).filter(|c| !c.blocked).ok_or_else(invalid)?;
+    let user = cx.user(&opened.subject).await?.filter(|u| u.active).ok_or_else(invalid)?;
+    Ok(Holder { client: client.clone(), user, opened })
+}
 
 /// The claims; the token comes in the header, or in the form of a POST (RFC 6750 §2.1, §2.2).
 pub async fn answer(request: &Request<Bytes>, cx: &Cx) -> Result<Value, OAuthError> {
@@ -33,12 +57,7 @@ pub async fn answer(request: &Request<Bytes>, cx: &Cx) -> Result<Value, OAuthErr
         }
         (None, None) => return Err(invalid()),
     };
-    let opened = cx.tokens.open(token, cx.now).map_err(|e| match e {
-        OpenError::Unavailable => refused(Code::TemporarilyUnavailable, "the service cannot decide now; try again"),
-        OpenError::Invalid | OpenError::Expired | OpenError::Revoked => invalid(),
-    })?;
-    let client = cx.policy.clients.get(&*opened.entitlement.client).filter(|c| !c.blocked).ok_or_else(invalid)?;
-    let user = cx.user(&opened.subject).await?.filter(|u| u.active).ok_or_else(invalid)?;
+    let Holder { opened, client, user } = holder(token, cx).await?;
     let holds = |scope: &str| opened.entitlement.scopes.contains(scope) && client.scopes.contains(scope);
     if !holds("openid") {
         return Err(refused(Code::InsufficientScope, "the token does not carry the scope openid"));

@@ -80,13 +80,32 @@ pub fn unverified_issuer(jws: &str) -> Option<String> {
     jsonwebtoken::dangerous::insecure_decode_claims::<Issuer>(jws).ok().map(|i| i.iss)
 }
 
+/// What one profile accepts.
+pub struct Rules {
+    /// Accepted `aud` values, exact strings (S36).
+    pub audiences: Vec<String>,
+    /// How far ahead `nbf` and `iat` may lie, seconds.
+    pub ahead: i64,
+    /// How long after `exp` it still holds, seconds.
+    pub late: i64,
+    /// Reads claims that are written in another way; the signature has been verified.
+    pub read: fn(&mut serde_json::Value),
+}
+
+impl Rules {
+    /// Those of RFC 7523.
+    pub fn standard(audiences: Vec<String>) -> Self {
+        Self { audiences, ahead: LEEWAY, late: 0, read: |_| {} }
+    }
+}
+
 /// Verifies `jws` as an assertion of `client` against its registered keys only; `jku`, `x5u` and
 /// `jwk` in its header are ignored (S33). `longest` bounds `exp`, seconds ahead.
 pub fn verify(
     jws: &str,
     client: &str,
     keys: &[VerificationKey],
-    audiences: &[String],
+    rules: &Rules,
     longest: i64,
     now: Timestamp,
 ) -> Result<Assertion, Refusal> {
@@ -106,7 +125,9 @@ pub fn verify(
     for key in candidates {
         match jsonwebtoken::decode::<serde_json::Value>(jws, &key.key, &validation) {
             Ok(data) => {
-                outcome = serde_json::from_value::<Raw>(data.claims).map_err(|_| Refusal::Malformed);
+                let mut claims = data.claims;
+                (rules.read)(&mut claims);
+                outcome = serde_json::from_value::<Raw>(claims).map_err(|_| Refusal::Malformed);
                 break;
             }
             Err(_) => continue,
@@ -120,16 +141,17 @@ pub fn verify(
         Audience::One(one) => std::slice::from_ref(one),
         Audience::Several(several) => several,
     };
-    if !named.iter().any(|a| audiences.contains(a)) {
+    if !named.iter().any(|a| rules.audiences.contains(a)) {
         return Err(Refusal::Audience);
     }
-    if claims.exp <= now.0 {
+    let expires = Timestamp(claims.exp).plus(rules.late);
+    if expires <= now {
         return Err(Refusal::Expired);
     }
-    if claims.exp > now.plus(longest + LEEWAY).0 {
+    if claims.exp > now.plus(longest + rules.ahead).0 {
         return Err(Refusal::TooLong);
     }
-    if [claims.nbf, claims.iat].into_iter().flatten().any(|t| t > now.plus(LEEWAY).0) {
+    if [claims.nbf, claims.iat].into_iter().flatten().any(|t| t > now.plus(rules.ahead).0) {
         return Err(Refusal::NotYet);
     }
     // Without a jti the signed text itself is what may be used once.
@@ -139,7 +161,7 @@ pub fn verify(
         key: format!("assertion/{client}/{}", Digest::of(name.as_bytes()).hex()),
         version: 0,
         index: None,
-        expires: Some(Timestamp(claims.exp)),
+        expires: Some(expires),
         body: Vec::new(),
     };
     Ok(Assertion { subject: claims.sub, once: Change::Put(record, Expect::Absent) })

@@ -5,12 +5,36 @@ use crate::{
     model::{SigningAlgorithm, TokenFormat},
     secret,
 };
-use base64::Engine;
+use base64::{
+    Engine,
+    alphabet::Alphabet,
+    engine::general_purpose::{self, GeneralPurpose},
+};
 use jsonwebtoken::Header;
 use serde::Serialize;
 
 /// Seconds that a token made for an upstream is good for.
 const UPSTREAM_LIFETIME: i64 = 60;
+
+/// base64url with a dot where it has a dash.
+const DOTTED: GeneralPurpose = {
+    let letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._";
+    match Alphabet::new(letters) {
+        Ok(alphabet) => GeneralPurpose::new(&alphabet, general_purpose::NO_PAD),
+        Err(_) => panic!("64 different characters are an alphabet"),
+    }
+};
+
+fn purpose(organization: &str) -> String {
+    format!("organization/{organization}")
+}
+
+/// The parts of a token in Salesforce's shape: what it is sealed for, its key's name, the sealed bytes.
+pub fn for_organization(token: &str) -> Option<(String, String, Vec<u8>)> {
+    let (organization, rest) = token.split_once('!')?;
+    let (kid, body) = (rest.get(..8)?, rest.get(8..)?.strip_prefix('_')?);
+    (!kid.contains('-')).then_some((purpose(organization), kid.replace('.', "-"), DOTTED.decode(body).ok()?))
+}
 
 impl Tokens {
     /// Mints an access token; nothing is written anywhere.
@@ -24,6 +48,16 @@ impl Tokens {
             }
             TokenFormat::Jwt => self.sign("at+jwt", claims, algorithm),
         }
+    }
+
+    /// Mints an opaque token in Salesforce's shape, `{organization}!{letters, digits, dots and underscores}`. It opens
+    /// behind this very organization's identifier alone, so that one token has one text.
+    pub fn mint_for_organization(&self, claims: &Claims, organization: &str) -> String {
+        let keys = self.keys.load();
+        let key = keys.current();
+        let plain = postcard::to_stdvec(&Sealed::from(claims)).expect("claims are strings and numbers");
+        let sealed = key.seal_for(&purpose(organization), &plain);
+        format!("{organization}!{}_{}", key.kid.replace('-', "."), DOTTED.encode(sealed))
     }
 
     /// A JWT of ours for one upstream, good for a minute (the phantom-token pattern).

@@ -26,7 +26,7 @@ fn imports_point_one_way_and_each_wall_stands() {
         ("crate::cli", &["cli/"]),
         ("crate::gateway", &["cli/", "gateway/"]),
         ("crate::config", &["assembly.rs", "cli/", "config/", "gateway/"]),
-        ("crate::provider", &["assembly.rs", "cli/", "gateway/", "provider/", "grant/"]),
+        ("crate::provider", &["assembly.rs", "cli/", "gateway/", "provider/", "grant/", "salesforce/"]),
         ("bergshamra", &["saml/"]),
         ("samael", &["saml/"]),
         ("quick_xml", &["saml/"]),

@@ -80,6 +80,7 @@ async fn s61_s66_audience_scope_client_and_user_are_enforced_and_no_decision_mea
         username: "robot".into(),
         permissions: Default::default(),
         password: None,
+        security_token: None,
         active: false,
         profile: Default::default(),
     };

@@ -10,6 +10,7 @@ mod people;
 mod process;
 mod provider;
 mod readme;
+mod salesforce;
 mod saml_attacks;
 mod saml_config;
 mod saml_grants;

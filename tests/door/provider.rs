@@ -51,6 +51,7 @@ pub fn client(id: &str, format: TokenFormat, public: &str) -> Arc<Client> {
         audience: "https://api.example".into(),
         assertion_lifetime: 300,
         interactive: Default::default(),
+        salesforce: Default::default(),
     })
 }
 
@@ -75,6 +76,7 @@ pub async fn world_over(store: Arc<dyn Store>, change: impl FnOnce(&mut Policy))
             username: name.into(),
             permissions: [permission.to_owned()].into(),
             password: None,
+            security_token: None,
             active: true,
             profile: Default::default(),
         };
@@ -124,6 +126,7 @@ impl World {
             clients: old.clients.clone(),
             users: old.users.clone(),
             people: old.people.clone(),
+            salesforce: old.salesforce.clone(),
             ..Policy::default()
         };
         change(&mut new);
@@ -162,6 +165,11 @@ impl World {
         let mut head = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::ES256);
         header(&mut head);
         jsonwebtoken::encode(&head, claims, &self.key).unwrap()
+    }
+
+    /// Claims signed with the key that `app` registered.
+    pub fn signed(&self, claims: &Value) -> String {
+        self.sign(claims, |_| {})
     }
 
     /// A good assertion of `app` for alice.

@@ -61,6 +61,7 @@ fn app(policy: &mut Policy, auth_method: AuthMethod) {
         audience: old.audience.clone(),
         assertion_lifetime: old.assertion_lifetime,
         interactive: old.interactive.clone(),
+        salesforce: Default::default(),
     };
     policy.clients.insert("app".into(), Arc::new(client));
     policy.saml = Saml::default();

@@ -64,6 +64,7 @@ pub fn app(id: &str) -> Client {
             pkce_required: true,
             ..Interactive::default()
         },
+        salesforce: Default::default(),
     }
 }
 
@@ -95,6 +96,7 @@ pub fn people(policy: &mut Policy) {
             username: name.into(),
             permissions: [permission.to_owned()].into(),
             password: Some(hash(PASSWORD)),
+            security_token: None,
             active: true,
             profile: portcullis::model::Profile { email: Some(format!("{name}@example.com")), ..Default::default() },
         };

@@ -1,0 +1,180 @@
+//! What is told of a person: `userinfo` and the identity URL.
+use super::request;
+use crate::{
+    model::{ScopeSet, User},
+    policy::salesforce::Salesforce,
+    provider::{
+        Cx,
+        error::{Code, OAuthError},
+        userinfo::{Holder, holder},
+    },
+};
+use bytes::Bytes;
+use http::{Request, header::AUTHORIZATION};
+use serde_json::{Value, json};
+
+/// Scopes of which one lets a program ask who it acts for.
+const OPENS: [&str; 9] = ["id", "openid", "profile", "email", "address", "phone", "api", "web", "full"];
+
+/// Why nothing is told: status and text.
+pub type Refused = (u16, &'static str);
+const BAD_TOKEN: Refused = (403, "Bad_OAuth_Token");
+
+/// `…/userinfo`.
+pub async fn userinfo(request: &Request<Bytes>, settings: &Salesforce, cx: &Cx) -> Result<Value, Refused> {
+    let (holder, scopes) = bearer(request, cx).await?;
+    Ok(Told { user: &holder.user, scopes: &scopes, settings, issuer: &cx.policy.issuer }.userinfo())
+}
+
+/// `/id/{organization}/{user}`: a person's own, for a program that acts for them.
+pub async fn identity(request: &Request<Bytes>, settings: &Salesforce, cx: &Cx) -> Result<Value, Refused> {
+    let (holder, scopes) = bearer(request, cx).await?;
+    let mut asked = request.uri().path().rsplit('/');
+    let is = |asked: Option<&str>, id: &str| asked.is_some_and(|a| a == id || a == &id[..id.len() - 3]);
+    if !is(asked.next(), &settings.user_id(&holder.user.username)) {
+        return Err((403, "No_Access"));
+    }
+    if !is(asked.next(), &settings.organization_id()) {
+        return Err((403, "Wrong_Org"));
+    }
+    Ok(Told { user: &holder.user, scopes: &scopes, settings, issuer: &cx.policy.issuer }.identity())
+}
+
+/// Whose token it is. One that stands in the address counts where the app's policy allows it; beside the same one in
+/// the header it is of no matter, and beside another one it is refused.
+async fn bearer(request: &Request<Bytes>, cx: &Cx) -> Result<(Holder, ScopeSet), Refused> {
+    let named = |all: Vec<(String, String)>| {
+        let tokens = all.into_iter().filter(|(name, _)| name == "oauth_token" || name == "access_token");
+        tokens.map(|(_, token)| token).collect::<Vec<_>>()
+    };
+    let mut shown = named(request::body(request).await.map_err(|_| BAD_TOKEN)?);
+    for value in request.headers().get_all(AUTHORIZATION) {
+        let (scheme, token) = value.to_str().ok().and_then(|v| v.split_once(' ')).ok_or(BAD_TOKEN)?;
+        if !(scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("oauth")) {
+            return Err(BAD_TOKEN);
+        }
+        shown.push(token.trim().to_owned());
+    }
+    let query = request.uri().query().unwrap_or_default();
+    let in_query = named(form_urlencoded::parse(query.as_bytes()).into_owned().collect());
+    let by_query = shown.is_empty();
+    let token = shown.first().or(in_query.first()).ok_or((403, "Missing_OAuth_Token"))?;
+    if !shown.iter().chain(&in_query).all(|other| other == token) {
+        return Err(BAD_TOKEN);
+    }
+    let holder = holder(token, cx).await.map_err(|error: OAuthError| match error.code {
+        Code::TemporarilyUnavailable => (503, "Service_Unavailable"),
+        _ => BAD_TOKEN,
+    })?;
+    if by_query && !holder.client.salesforce.query_tokens {
+        return Err(BAD_TOKEN);
+    }
+    // A scope taken from the app is gone from its older tokens too.
+    let scopes = holder.opened.entitlement.scopes.intersection(&holder.client.scopes);
+    if !OPENS.iter().any(|scope| scopes.contains(scope)) {
+        return Err(BAD_TOKEN);
+    }
+    Ok((holder, scopes))
+}
+
+struct Told<'a> {
+    user: &'a User,
+    scopes: &'a ScopeSet,
+    settings: &'a Salesforce,
+    issuer: &'a str,
+}
+
+impl Told<'_> {
+    /// A claim that is known and that the scopes let the program know.
+    fn claim(&self, scope: &str, name: &str) -> Value {
+        let may = ["id", "api", "full", scope].iter().any(|s| self.scopes.contains(s));
+        may.then(|| self.user.claim(name)).flatten().unwrap_or_default()
+    }
+
+    /// `de-DE` → `de_DE` and `de`.
+    fn locale(&self) -> (Value, Value) {
+        match self.claim("profile", "locale").as_str() {
+            Some(tag) => {
+                let language = tag.split(['-', '_']).next().unwrap_or(tag);
+                (tag.replace('-', "_").into(), language.into())
+            }
+            None => (Value::Null, Value::Null),
+        }
+    }
+
+    fn nickname(&self) -> Value {
+        match self.claim("profile", "nickname") {
+            Value::Null => self.user.username.split('@').next().unwrap_or_default().into(),
+            known => known,
+        }
+    }
+
+    fn name(&self) -> Value {
+        match self.claim("profile", "name") {
+            Value::Null => (*self.user.username).into(),
+            known => known,
+        }
+    }
+
+    /// Where the APIs are; `{version}` is for the client to fill in.
+    fn urls(&self) -> Value {
+        let base = &self.settings.instance_url;
+        let soap = |kind: &str| format!("{base}/services/Soap/{kind}/{{version}}/{}", self.settings.organization);
+        let data = |rest: &str| format!("{base}/services/data/v{{version}}/{rest}");
+        json!({
+            "enterprise": soap("c"), "metadata": soap("m"), "partner": soap("u"), "rest": data(""),
+            "sobjects": data("sobjects/"), "search": data("search/"), "query": data("query/"),
+            "recent": data("recent/"), "tooling_soap": soap("T"), "tooling_rest": data("tooling/"),
+            "profile": format!("{base}/{}", self.settings.user_id(&self.user.username)),
+            "feeds": data("chatter/feeds"), "groups": data("chatter/groups"), "users": data("chatter/users"),
+            "feed_items": data("chatter/feed-items"), "feed_elements": data("chatter/feed-elements"),
+            "custom_domain": base,
+        })
+    }
+
+    fn userinfo(&self) -> Value {
+        let (locale, language) = self.locale();
+        json!({
+            // The one that ID tokens name (OIDC Core §5.3.2).
+            "sub": self.user.username, "user_id": self.settings.user_id(&self.user.username),
+            "organization_id": self.settings.organization_id(),
+            "preferred_username": self.user.username, "nickname": self.nickname(),
+            "name": self.name(), "given_name": self.claim("profile", "given_name"),
+            "family_name": self.claim("profile", "family_name"), "zoneinfo": self.claim("profile", "zoneinfo"),
+            "picture": self.claim("profile", "picture"), "photos": self.photos(),
+            "profile": format!("{}{}", self.issuer, crate::provider::paths::ACCOUNT),
+            "email": self.claim("email", "email"),
+            "email_verified": self.claim("email", "email_verified") == true,
+            "phone_number": self.claim("phone", "phone_number"), "address": self.claim("address", "address"),
+            "urls": self.urls(), "active": self.user.active, "user_type": "STANDARD",
+            "language": language, "locale": locale, "utcOffset": null, "updated_at": null,
+            "is_salesforce_integration_user": false,
+        })
+    }
+
+    fn photos(&self) -> Value {
+        let picture = self.claim("profile", "picture");
+        json!({"picture": picture, "thumbnail": picture})
+    }
+
+    fn identity(&self) -> Value {
+        let (locale, language) = self.locale();
+        json!({
+            "id": self.settings.identity_url(&self.user.username), "asserted_user": true,
+            "user_id": self.settings.user_id(&self.user.username),
+            "organization_id": self.settings.organization_id(), "username": self.user.username,
+            "nick_name": self.nickname(), "display_name": self.name(),
+            "first_name": self.claim("profile", "given_name"), "last_name": self.claim("profile", "family_name"),
+            "email": self.claim("email", "email"), "email_verified": self.claim("email", "email_verified") == true,
+            "timezone": self.claim("profile", "zoneinfo"), "photos": self.photos(),
+            "addr_street": null, "addr_city": null, "addr_state": null, "addr_country": null, "addr_zip": null,
+            "mobile_phone": self.claim("phone", "phone_number"), "mobile_phone_verified": false,
+            "is_lightning_login_user": false,
+            "status": {"created_date": null, "body": null},
+            "urls": self.urls(), "active": self.user.active, "user_type": "STANDARD",
+            "language": language, "locale": locale, "utcOffset": null, "last_modified_date": null,
+            "is_app_installed": true, "custom_attributes": {}, "custom_permissions": {},
+            "mobile_policy": {"screen_lock": null, "pin_length": null},
+        })
+    }
+}

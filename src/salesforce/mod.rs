@@ -1,0 +1,92 @@
+//! The second wire shape, of Salesforce's connected apps: paths, parameters, fields, errors. A translation both ways and
+//! nothing else: engine, policies and tokens are those of the standard paths.
+pub mod answer;
+pub mod assertion;
+pub mod error;
+pub mod identity;
+pub mod request;
+pub mod scope;
+
+use crate::policy::salesforce::Salesforce;
+use http::Method;
+
+/// Where the user-agent flow of programs without a server may end.
+pub const SUCCESS: &str = "/services/oauth2/success";
+/// The authorization endpoint.
+pub const AUTHORIZE: &str = "/services/oauth2/authorize";
+/// The token endpoint.
+pub const TOKEN: &str = "/services/oauth2/token";
+
+/// What a path of this shape leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// The authorization endpoint.
+    Authorize,
+    /// The token endpoint, and where a device asks for its code.
+    Token,
+    /// Ends a token.
+    Revoke,
+    /// Tells what a token is.
+    Introspect,
+    /// OpenID Connect's view of a person.
+    Userinfo,
+    /// Salesforce's view of a person.
+    Identity,
+    /// The public keys.
+    Keys,
+    /// The page at the end of the user-agent flow.
+    Success,
+}
+
+/// Whether a path may belong here; cheap, since every request asks.
+pub fn owns(path: &str) -> bool {
+    path.starts_with("/services/oauth2/") || path.starts_with("/id/")
+}
+
+impl Door {
+    /// Behind `path`.
+    pub fn of(path: &str) -> Option<Self> {
+        match path {
+            AUTHORIZE => Some(Self::Authorize),
+            TOKEN => Some(Self::Token),
+            "/services/oauth2/revoke" => Some(Self::Revoke),
+            "/services/oauth2/introspect" => Some(Self::Introspect),
+            "/services/oauth2/userinfo" => Some(Self::Userinfo),
+            SUCCESS => Some(Self::Success),
+            "/id/keys" => Some(Self::Keys),
+            path if path.strip_prefix("/id/").is_some_and(|rest| rest.split('/').count() == 2) => Some(Self::Identity),
+            _ => None,
+        }
+    }
+
+    /// The methods that it takes.
+    pub const fn methods(self) -> &'static [&'static Method] {
+        match self {
+            Self::Token | Self::Introspect => &[&Method::POST],
+            Self::Keys | Self::Success => &[&Method::GET],
+            Self::Authorize | Self::Revoke | Self::Userinfo | Self::Identity => &[&Method::GET, &Method::POST],
+        }
+    }
+}
+
+/// Whether the user-agent flow hands a refresh token to `redirect_uri`: to a program's own scheme, and to our page.
+pub fn keeps_refresh_token(redirect_uri: &str, issuer: &str, settings: &Salesforce) -> bool {
+    let ours = [issuer, &settings.instance_url].iter().any(|host| redirect_uri.strip_prefix(*host) == Some(SUCCESS));
+    ours || !(redirect_uri.starts_with("https:") || redirect_uri.starts_with("http:"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refresh_token_goes_to_a_scheme_of_ones_own_and_to_our_page_alone() {
+        let org = Salesforce { instance_url: "https://api.example".into(), ..Salesforce::default() };
+        let keeps = |uri: &str| keeps_refresh_token(uri, "https://id.example", &org);
+        assert!(keeps("com.example.app:/cb") && keeps("https://id.example/services/oauth2/success"));
+        assert!(keeps("https://api.example/services/oauth2/success"));
+        for no in ["https://app.example/cb", "http://127.0.0.1/cb", "https://evil.example/services/oauth2/success"] {
+            assert!(!keeps(no), "{no}");
+        }
+    }
+}
