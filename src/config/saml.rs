@@ -77,6 +77,10 @@ pub struct IdpTable {
     /// exchanged for tokens. Without, it speaks for those alone whom it brought itself.
     #[serde(default)]
     existing_users: bool,
+    /// Whether single logout from the IdP also ends the refresh tokens, and their access tokens, that came from the
+    /// session it ends.
+    #[serde(default)]
+    logout_ends_tokens: bool,
     /// Authentication contexts (`AuthnContextClassRef`) of the IdP that mean two factors, such as
     /// `https://refeds.org/profile/mfa`: who signed in so has `high_assurance` here, and where an app asks for that, the
     /// IdP is asked for one of these.
@@ -162,6 +166,7 @@ pub fn read(
             name_format: table.name_format,
             create_users: table.create_users,
             existing_users: table.existing_users,
+            logout_ends_tokens: table.logout_ends_tokens,
             high_assurance_contexts: table.high_assurance_contexts,
             attributes: table.attributes,
             groups: table.groups,

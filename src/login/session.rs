@@ -8,6 +8,7 @@ use crate::{
     secret::{self, Digest},
     store::{Change, Expect, Record, Store, StoreError},
 };
+use serde::{Deserialize, Serialize};
 
 /// A session is written again when it is seen this many seconds after it last was.
 const SEEN_EVERY: i64 = 60;
@@ -54,10 +55,23 @@ pub fn begin(
     (cookie, std::iter::once(begun).chain(found).collect())
 }
 
+/// A session that began at an IdP, live or run out since.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Its `sid`.
+    pub sid: String,
+    /// Whose it is.
+    pub user: String,
+    /// What the IdP calls it.
+    pub index: Option<String>,
+}
+
 /// The write by which an IdP's logout finds the session `sid` of `user` that began there.
 fn origin(at: &AtIdp, user: &str, sid: &str, until: Timestamp) -> Change {
     let key = format!("{}{sid}", origins(&at.idp, &at.name));
-    Change::Put(Record { key, version: 0, index: None, expires: Some(until), body: user.into() }, Expect::Any)
+    let origin = Origin { sid: sid.to_owned(), user: user.to_owned(), index: at.index.clone() };
+    let body = serde_json::to_vec(&origin).expect("an origin is plain data");
+    Change::Put(Record { key, version: 0, index: None, expires: Some(until), body }, Expect::Any)
 }
 
 fn origins(idp: &str, name: &NameId) -> String {
@@ -65,20 +79,12 @@ fn origins(idp: &str, name: &NameId) -> String {
     format!("saml_session/{}/", Digest::text(&name))
 }
 
-/// Every live session that `idp` began for the person it calls `name`, with its record's key.
-pub async fn at_idp(
-    store: &dyn Store,
-    idp: &str,
-    name: &NameId,
-    now: Timestamp,
-) -> Result<Vec<(String, Session)>, StoreError> {
-    let prefix = origins(idp, name);
-    let mut all = Vec::new();
-    for record in store.scan(&prefix, now).await? {
-        let (sid, user) = (&record.key[prefix.len()..], String::from_utf8_lossy(&record.body));
-        all.extend(of_user(store, &user, now).await?.into_iter().filter(|(_, s)| s.sid == *sid));
-    }
-    Ok(all)
+/// Every session that `idp` began for the person it calls `name`, as long as the longest would last.
+pub async fn begun_at(store: &dyn Store, idp: &str, name: &NameId, now: Timestamp) -> Result<Vec<Origin>, StoreError> {
+    let records = store.scan(&origins(idp, name), now).await?;
+    let read =
+        |r: Record| serde_json::from_slice(&r.body).map_err(|_| StoreError::Corrupt(format!("record {}", r.key)));
+    records.into_iter().map(read).collect()
 }
 
 /// The write that ends the session with this cookie, and nothing that lives by it.

@@ -61,6 +61,7 @@ fn partner(partner: &Partner) -> Value {
         "valid_until": partner.idp.valid_until, "grants": partner.grants, "idp_initiated": partner.idp_initiated,
         "domains": partner.domains, "username": partner.username, "name_format": partner.name_format,
         "create_users": partner.create_users, "existing_users": partner.existing_users,
+        "logout_ends_tokens": partner.logout_ends_tokens,
         "high_assurance_contexts": partner.high_assurance_contexts, "attributes": partner.attributes, "groups": partner.groups, "permissions": partner.permissions,
         "sign_on": format!("{:?}", partner.idp.sign_on), "logout": format!("{:?}", partner.idp.logout),
     })

@@ -56,6 +56,8 @@ pub struct Partner {
     pub create_users: bool,
     /// Whether it may speak for users of the configuration too; else for those alone whom it brought.
     pub existing_users: bool,
+    /// Whether its logout also ends what apps may do while the person is away, where it came from that session.
+    pub logout_ends_tokens: bool,
     /// `AuthnContextClassRef`s that mean two factors, in the order in which they are asked for.
     pub high_assurance_contexts: Vec<String>,
     /// Claim of ours → attribute of the IdP.

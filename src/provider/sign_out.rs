@@ -4,7 +4,7 @@ use super::{Cx, error::OAuthError, gate_session, id_token};
 use crate::{
     grant,
     login::session,
-    model::{ScopeSet, Session},
+    model::{Authorization, ScopeSet, Session},
     store::{Change, Changes, Expect},
     token::revocation::Ending,
 };
@@ -53,17 +53,31 @@ impl SignOut {
         Ok(all)
     }
 
+    /// Ends also what apps may do while the person is away, where it came from the session `sid`, which may have run out;
+    /// how many authorizations that were.
+    pub async fn offline(&mut self, user: &str, sid: &str, cx: &Cx) -> Result<usize, OAuthError> {
+        self.authorizations_that(user, |a| is_offline(a) && a.sid.as_deref() == Some(sid), cx).await
+    }
+
     async fn authorizations(&mut self, user: &str, sid: Option<&str>, cx: &Cx) -> Result<(), OAuthError> {
-        for authorization in grant::authorizations(user, cx).await? {
-            let scopes = ScopeSet::parse(&authorization.scopes).unwrap_or_default();
-            let offline = scopes.contains("offline_access") || scopes.contains("refresh_token");
-            if !offline && (sid.is_none() || authorization.sid.as_deref() == sid) {
-                let (change, ending) = grant::ending(&authorization.id, cx.now);
-                self.changes.push(change);
-                self.endings.push(ending);
-            }
+        let lives_by = |a: &Authorization| !is_offline(a) && (sid.is_none() || a.sid.as_deref() == sid);
+        self.authorizations_that(user, lives_by, cx).await.map(drop)
+    }
+
+    async fn authorizations_that(
+        &mut self,
+        user: &str,
+        end: impl Fn(&Authorization) -> bool,
+        cx: &Cx,
+    ) -> Result<usize, OAuthError> {
+        let mut ended = grant::authorizations(user, cx).await?;
+        ended.retain(end);
+        for authorization in &ended {
+            let (change, ending) = grant::ending(&authorization.id, cx.now);
+            self.changes.push(change);
+            self.endings.push(ending);
         }
-        Ok(())
+        Ok(ended.len())
     }
 
     /// Makes it so, with `more` in the same commit, and then tells the apps.
@@ -77,6 +91,11 @@ impl SignOut {
         }
         Ok(())
     }
+}
+
+fn is_offline(authorization: &Authorization) -> bool {
+    let scopes = ScopeSet::parse(&authorization.scopes).unwrap_or_default();
+    scopes.contains("offline_access") || scopes.contains("refresh_token")
 }
 
 /// Posts a logout token (OIDC Back-Channel Logout §2.5), beside the request.

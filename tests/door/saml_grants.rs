@@ -34,6 +34,7 @@ pub fn partner(idp: &Idp, grants: bool) -> Partner {
         name_format: None,
         create_users: false,
         existing_users: true,
+        logout_ends_tokens: false,
         high_assurance_contexts: Vec::new(),
         attributes: [("email".to_owned(), "mail".to_owned())].into(),
         groups: Some("groups".to_owned()),

@@ -1,9 +1,9 @@
 //! Single logout by the browser, both ways.
 use crate::{
     people::{Browser, Shown, opens, redeem, request},
-    provider::World,
+    provider::{World, world_with},
     saml_messages::{OTHER, RSA},
-    saml_sign_on::{ISSUED_FORMAT, LOGOUT, begin, post, says, world},
+    saml_sign_on::{ISSUED_FORMAT, LOGOUT, begin, post, saml, says, world},
 };
 use portcullis::{
     clock::Clock,
@@ -27,15 +27,20 @@ fn alice() -> NameId {
 
 /// A browser in which alice signed in at the IdP, and a token that lives by her session.
 async fn signed_in(world: &World) -> (Browser<'_>, serde_json::Value) {
+    let (browser, body) = signed_in_for(world, "openid read").await;
+    (browser, body["access_token"].clone())
+}
+
+async fn signed_in_for<'a>(world: &'a World, scope: &str) -> (Browser<'a>, serde_json::Value) {
     let mut browser = Browser::new(world);
-    let (id, relay) = begin(&mut browser, &request("admin", &[("scope", "openid read")])).await;
+    let (id, relay) = begin(&mut browser, &request("admin", &[("scope", scope)])).await;
     let message = says(world, Some(&id)).signed(&RSA, crate::saml_messages::Signs::Both);
     let answered = post(world, &message, Some(&relay)).await;
     let end = browser.follow(answered).await;
     let code = crate::people::answer(&end)["code"].clone();
     let (status, body) = redeem(world, "admin", &code, &[]).await;
     assert_eq!(status, 200, "{body}");
-    (browser, body["access_token"].clone())
+    (browser, body)
 }
 
 async fn is_in(browser: &mut Browser<'_>) -> bool {
@@ -128,4 +133,46 @@ async fn who_signs_out_here_is_signed_out_there_and_comes_back() {
     let end = browser.get(&answer(id)).await;
     assert!(end.status == 200 && end.body.contains("Signed out"), "{}", end.body);
     assert_eq!(browser.get(&answer(id)).await.status, 400, "nobody waits any more");
+}
+
+#[tokio::test]
+async fn single_logout_ends_what_apps_do_meanwhile_only_where_the_idp_s_table_says_so() {
+    for ends in [false, true] {
+        let world = world_with(|policy| saml(policy, |p| p.logout_ends_tokens = ends)).await;
+        let (mut browser, tokens) = signed_in_for(&world, "openid read offline_access").await;
+        // Hers too, from a session that this IdP did not begin.
+        let (own, mut here) = crate::people::tokens(&world, "web").await;
+        let sp = idp(&RSA.pkcs8);
+        let ask = |session: &str| {
+            let message = sp.logout_request(&new_id(), LOGOUT, &alice(), Some(session), world.clock.now());
+            let address = binding::to_query("x:", "SAMLRequest", &message, None, &sp.key);
+            format!("/oauth2/saml/logout?{}", address.split_once('?').unwrap().1)
+        };
+        Browser::new(&world).get(&ask("_another")).await;
+        assert!(opens(&world, &tokens["access_token"]) && is_in(&mut browser).await, "another session");
+        Browser::new(&world).get(&ask("_s1")).await;
+        assert!(!is_in(&mut browser).await);
+        assert_eq!(opens(&world, &tokens["access_token"]), !ends, "at the gate, at once");
+        let refresh = tokens["refresh_token"].as_str().unwrap();
+        let (status, body) = crate::people::refresh(&world, "admin", refresh).await;
+        assert_eq!(status, if ends { 400 } else { 200 }, "{body}");
+        assert!(opens(&world, &own["access_token"]) && is_in(&mut here).await, "the other session goes on");
+    }
+}
+
+#[tokio::test]
+async fn single_logout_ends_tokens_also_when_the_session_here_has_run_out() {
+    let world = world_with(|policy| {
+        saml(policy, |p| p.logout_ends_tokens = true);
+        policy.people.session.idle = 60;
+    })
+    .await;
+    let (mut browser, tokens) = signed_in_for(&world, "openid read offline_access").await;
+    world.clock.advance(61);
+    assert!(!is_in(&mut browser).await && opens(&world, &tokens["access_token"]));
+    let sp = idp(&RSA.pkcs8);
+    let message = sp.logout_request(&new_id(), LOGOUT, &alice(), None, world.clock.now());
+    let address = binding::to_query("x:", "SAMLRequest", &message, None, &sp.key);
+    Browser::new(&world).get(&format!("/oauth2/saml/logout?{}", address.split_once('?').unwrap().1)).await;
+    assert!(!opens(&world, &tokens["access_token"]));
 }

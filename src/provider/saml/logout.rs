@@ -132,18 +132,24 @@ async fn asked(
         return Err(refused(format_args!("a LogoutRequest of {age} seconds ago, or past its NotOnOrAfter")));
     }
     let mut end = SignOut::default();
-    let mut ended = 0;
-    for (key, session) in session::at_idp(&*cx.store, &partner.idp.entity, &request.name_id, cx.now).await? {
-        let index = session.at_idp.as_ref().and_then(|a| a.index.as_ref());
-        let named = request.sessions.is_empty() || index.is_some_and(|i| request.sessions.contains(i));
-        if named {
-            end.add(key, &session, cx).await?;
-            ended += 1;
+    let (mut ended, mut offline) = (0, 0);
+    for origin in session::begun_at(&*cx.store, &partner.idp.entity, &request.name_id, cx.now).await? {
+        if !request.sessions.is_empty() && !origin.index.is_some_and(|i| request.sessions.contains(&i)) {
+            continue;
+        }
+        for (key, session) in session::of_user(&*cx.store, &origin.user, cx.now).await? {
+            if session.sid == origin.sid {
+                end.add(key, &session, cx).await?;
+                ended += 1;
+            }
+        }
+        if partner.logout_ends_tokens {
+            offline += end.offline(&origin.user, &origin.sid, cx).await?;
         }
     }
     end.commit(Vec::new(), cx).await?;
     cx.audit.write(json!({"event": "saml_logout", "outcome": "asked", "idp": partner.name, "request": request.id,
-        "sessions": ended, "time": cx.now}));
+        "sessions": ended, "authorizations": offline, "time": cx.now}));
     visit.set(set_cookie(SESSION_COOKIE, String::new(), Some(0)));
     let Some(endpoint) = endpoint(partner) else { return Ok(signed_out(visit)) };
     let (sp, id) = (sp(cx)?, new_id());
