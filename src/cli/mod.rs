@@ -94,7 +94,7 @@ pub fn main() -> ExitCode {
         Command::Keys(command) => keys::run(&config, &command),
         Command::Token(command) => token::run(&config, command),
         Command::Apps(command) => apps::run(&config, &command),
-        Command::Saml(command) => saml::run(&command),
+        Command::Saml(command) => saml::run(&config, &command),
         Command::Approvals(command) => approvals::run(&config, &command),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "portcullis", &mut std::io::stdout());

@@ -1,9 +1,10 @@
 //! `portcullis saml`
-use super::CLOCK;
+use super::{CLOCK, loaded};
 use crate::{
     clock::Clock,
+    policy::saml::Saml,
     saml::{
-        IdentityProvider, Kind, Refused, binding, instant, read, second_opinion,
+        IdentityProvider, Kind, Refused, ServiceProvider, binding, instant, read, second_opinion,
         sp::{Asked, Expected, LONGEST, explain},
     },
 };
@@ -23,15 +24,15 @@ pub enum Command {
 pub struct Explain {
     /// The saved message.
     file: PathBuf,
-    /// The IdP's metadata.
+    /// The IdP's metadata; without, that of the IdP of the configuration which the message names as its issuer.
     #[arg(long)]
-    metadata: PathBuf,
-    /// Our entity ID.
+    metadata: Option<PathBuf>,
+    /// Our entity ID; without, that of the configuration.
     #[arg(long)]
-    audience: String,
-    /// The address that it was posted to.
+    audience: Option<String>,
+    /// The address that it was posted to; without, the one where the configuration takes Responses.
     #[arg(long)]
-    recipient: String,
+    recipient: Option<String>,
     /// The ID of the request that it answers; without, it is taken for one that the IdP began.
     #[arg(long)]
     in_response_to: Option<String>,
@@ -41,16 +42,24 @@ pub struct Explain {
 }
 
 /// Runs the command.
-pub fn run(command: &Command) -> Result<(), String> {
+pub fn run(config: &Path, command: &Command) -> Result<(), String> {
     match command {
-        Command::Explain(asked) => walk(asked),
+        Command::Explain(asked) => walk(config, asked),
     }
 }
 
-fn walk(asked: &Explain) -> Result<(), String> {
+/// What the arguments leave open, from the configuration.
+fn configured(config: &Path, asked: &Explain) -> Result<Saml, String> {
+    if asked.metadata.is_some() && asked.audience.is_some() && asked.recipient.is_some() {
+        return Ok(Saml::default());
+    }
+    loaded(config).map(|loaded| loaded.policy.saml)
+}
+
+fn walk(config: &Path, asked: &Explain) -> Result<(), String> {
+    let saml = configured(config, asked)?;
     let at = asked.at.as_deref().map(|t| instant::parse(t).ok_or_else(|| format!("{t} is no UTC time"))).transpose()?;
     let now = at.unwrap_or_else(|| CLOCK.now());
-    let metadata = text(&asked.metadata)?;
     let saved = text(&asked.file)?;
     let failed = |step: &str, refused: &Refused| {
         println!("NO  {step}: {refused}");
@@ -66,11 +75,24 @@ fn walk(asked: &Explain) -> Result<(), String> {
         Err(refused) => return failed("preflight", &refused),
     };
     println!("ok  preflight: {} of {}", passed.id, passed.issuer);
-    let idp = IdentityProvider::read(&metadata, Some(&passed.issuer));
-    let idp = idp.map_err(|why| format!("NO  metadata: {}: {why}", asked.metadata.display()))?;
+    let (named, given);
+    let idp: &IdentityProvider = match &asked.metadata {
+        Some(file) => {
+            let read = IdentityProvider::read(&text(file)?, Some(&passed.issuer));
+            given = read.map_err(|why| format!("NO  metadata: {}: {why}", file.display()))?;
+            named = file.display().to_string();
+            &given
+        }
+        None => {
+            let partner = saml.partners.get(&passed.issuer);
+            let partner = partner.ok_or_else(|| format!("NO  metadata: {} is no IdP of ours", passed.issuer))?;
+            named = partner.name.clone();
+            &partner.idp
+        }
+    };
     let until = idp.valid_until.map_or_else(|| "for ever".to_owned(), instant::text);
     let valid = idp.valid_at(now);
-    println!("{}  metadata: keys {}, valid until {until}", word(valid), idp.keys.fingerprints().join(", "));
+    println!("{}  metadata: {named}, keys {}, valid until {until}", word(valid), idp.keys.fingerprints().join(", "));
     let verified = match passed.verify(&idp.keys) {
         Ok(verified) => verified,
         Err(refused) => return failed("signature", &refused),
@@ -78,7 +100,13 @@ fn walk(asked: &Explain) -> Result<(), String> {
     let verifiers = if second_opinion::BUILT_IN { "two verifiers, of one mind" } else { "one verifier" };
     let signed = if verified.envelope.is_some() { "Response" } else { "Assertion" };
     println!("ok  signature: over the {signed}, by {verifiers}");
-    let (audiences, recipients) = ([asked.audience.clone()], [asked.recipient.clone()]);
+    let open = |name: &str| format!("The configuration has no [saml]: give --{name}.");
+    let or = |argument: &Option<String>, name: &str, own: fn(&ServiceProvider) -> &String| {
+        let own = saml.sp.as_deref().map(|sp| own(sp).clone());
+        argument.clone().or(own).ok_or_else(|| open(name))
+    };
+    let audiences = [or(&asked.audience, "audience", |sp| &sp.entity)?];
+    let recipients = [or(&asked.recipient, "recipient", |sp| &sp.acs)?];
     let expected = Expected {
         now,
         issuer: &idp.entity,

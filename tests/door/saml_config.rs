@@ -1,7 +1,7 @@
 //! `[saml]` and `[[saml_idp]]`: mistakes by file, line and key; metadata taken up while it runs.
 use crate::{
     process::{Gate, text, until},
-    saml_messages::{OTHER, P256, RSA},
+    saml_messages::{NOW, OTHER, P256, RSA, Says, Signs},
     saml_profile::idp_metadata,
     saml_verify::pem,
 };
@@ -69,4 +69,40 @@ fn metadata_is_taken_up_while_the_gate_runs() {
     fs::write(gate.path("conf/corp.xml"), idp_metadata(&[], "")).unwrap();
     assert!(until(|| audit().contains("names no certificate for signing")), "refused: {}", audit());
     assert!(gate.ready()["ready"] == true || !gate.ready().is_null(), "the old keys go on serving");
+}
+
+#[test]
+fn explain_finds_in_the_configuration_what_its_arguments_leave_open() {
+    let (mut gate, _) = stage();
+    gate.run();
+    let explain = |message: &str, more: &[&str]| {
+        fs::write(gate.path("saved"), message).unwrap();
+        let saved = gate.path("saved").display().to_string();
+        let at = portcullis::saml::instant::text(NOW);
+        let fixed = ["saml", "explain", &saved, "--in-response-to", "_q1", "--at", &at];
+        let out = gate.command(&[&fixed, more].concat(), "");
+        (out.status.success(), text(&out.stdout) + &text(&out.stderr))
+    };
+    let (acs, issuer) = (format!("{}/oauth2/saml/acs", gate.issuer()), gate.issuer());
+    let here = Says {
+        recipient: Some(acs.clone()),
+        destination: Some(acs),
+        audiences: vec![issuer.clone()],
+        ..Says::default()
+    };
+    let message = here.signed(&RSA, Signs::Both);
+    let (good, told) = explain(&message, &[]);
+    assert!(good && told.contains("ok  metadata: corp, keys ") && !told.contains("NO "), "{told}");
+    let (good, told) = explain(&message, &["--audience", "https://other.example"]);
+    assert!(
+        !good && told.contains(&format!("NO  every AudienceRestriction: [{issuer}]; we are https://other")),
+        "{told}"
+    );
+    fs::write(gate.path("other.xml"), idp_metadata(&[(None, &OTHER.certificate)], "")).unwrap();
+    let other = gate.path("other.xml").display().to_string();
+    let (good, told) = explain(&message, &["--metadata", &other]);
+    assert!(!good && told.contains("NO  signature: "), "{told}");
+    let stranger = Says { issuer: "https://nobody.example".to_owned(), ..here };
+    let (good, told) = explain(&stranger.signed(&RSA, Signs::Both), &[]);
+    assert!(!good && told.contains("NO  metadata: https://nobody.example is no IdP of ours"), "{told}");
 }
