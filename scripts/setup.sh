@@ -33,6 +33,8 @@ if [ "$wanted" = test ]; then
   fi
   command -v xmlsec1 >/dev/null || missing+=(xmlsec1)   # pysaml2, an identity provider nobody here wrote, signs with it
   python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3 python3-venv)   # and runs in Python
+  # SimpleSAMLphp, another one, is PHP. Only the language: no package here brings a web server that would start.
+  php -r 'exit(extension_loaded("dom") && extension_loaded("mbstring") ? 0 : 1);' 2>/dev/null || missing+=(php-cli php-xml php-mbstring)
 fi
 if [ ${#missing[@]} -gt 0 ]; then
   if ! command -v apt-get >/dev/null; then
@@ -76,4 +78,17 @@ if ! cmp -s requirements.txt .venv/.installed; then
   python3 -m venv .venv
   .venv/bin/pip install -q -r requirements.txt
   cp requirements.txt .venv/.installed
+fi
+
+# SimpleSAMLphp, out of Debian's package and into a folder of its own: installed as a package it would bring Apache, and
+# start it. The tests serve it with PHP's own server on a loopback address.
+if [ ! -d .simplesamlphp/usr/share/simplesamlphp/www ]; then
+  command -v apt-get >/dev/null || { echo "Please unpack SimpleSAMLphp 1.19 to tests/idp/.simplesamlphp/usr/share/simplesamlphp." >&2; exit 1; }
+  echo "Unpacking SimpleSAMLphp for tests/idp."
+  package=$(mktemp -d)
+  chmod 755 "$package"   # apt fetches as a user of its own
+  (cd "$package" && apt-get download -q simplesamlphp) \
+    || { echo "simplesamlphp cannot be downloaded: is there a package index (apt-get update)?" >&2; exit 1; }
+  dpkg -x "$package"/simplesamlphp_*.deb .simplesamlphp
+  rm -r "$package"
 fi

@@ -7,6 +7,11 @@ scenario(`S50 S54 SP-initiated sign-on at ${process.env.IDP_NAME}, up to a proxi
   await page.goto(`${issuer}/portal/orders?page=2`)
   await sees(page, 'Sign in')
   await page.getByRole('link', { name: 'Corp' }).click()
+  if (process.env.IDP_PASSWORD) {
+    await page.locator('input[name=username]').fill('alice')
+    await page.locator('input[name=password]').fill(process.env.IDP_PASSWORD)
+    await page.locator('input[name=password]').press('Enter')
+  }
   await sees(page, 'Orders portal asks for access')
   await allow(page)
   await page.waitForURL(`${issuer}/portal/orders?page=2`)

@@ -1,0 +1,8 @@
+<?php
+
+$config = [
+    'people' => [
+        'exampleauth:UserPass',
+        'alice:' . getenv('PASSWORD') => ['uid' => ['alice'], 'groups' => ['sales', 'everybody']],
+    ],
+];
