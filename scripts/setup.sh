@@ -87,8 +87,18 @@ if [ ! -d .simplesamlphp/usr/share/simplesamlphp/www ]; then
   echo "Unpacking SimpleSAMLphp for tests/idp."
   package=$(mktemp -d)
   chmod 755 "$package"   # apt fetches as a user of its own
-  (cd "$package" && apt-get download -q simplesamlphp) \
+  fetch() { (cd "$package" && apt-get download -q simplesamlphp); }
+  fetch || { ${sudo:-} apt-get update -q && fetch; } \
     || { echo "simplesamlphp cannot be downloaded: is there a package index (apt-get update)?" >&2; exit 1; }
   dpkg -x "$package"/simplesamlphp_*.deb .simplesamlphp
   rm -r "$package"
+fi
+
+# Clients of tests/python, in an environment of their own.
+cd ../..
+if ! cmp -s tests/python/requirements.txt target/python/.installed; then
+  echo "Installing the packages of tests/python."
+  python3 -m venv target/python
+  target/python/bin/pip install -q -r tests/python/requirements.txt
+  cp tests/python/requirements.txt target/python/.installed
 fi

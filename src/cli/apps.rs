@@ -10,6 +10,8 @@ pub enum Command {
     List,
     /// Make a client secret of 256 bits: the app gets the secret, its file gets the digest.
     NewSecret,
+    /// Make a security token, which a user types behind the password where no browser takes part.
+    NewSecurityToken,
 }
 
 /// Runs the command.
@@ -23,6 +25,14 @@ pub fn run(config: &Path, command: &Command) -> Result<(), String> {
                 let state = if client.blocked { " (blocked)" } else { "" };
                 println!("{}{state}: {}; scopes {}; {}", client.id, client.name, client.scopes, client.audience);
             }
+        }
+        Command::NewSecurityToken => {
+            let token = secret::random_security_token();
+            println!("security token, shown this once: {token}");
+            println!(
+                "for the user's table:            security_token = \"sha256:{}\"",
+                Digest::of(token.as_bytes()).hex()
+            );
         }
         Command::NewSecret => {
             let secret = secret::random_token();

@@ -4,6 +4,7 @@ pub mod client_credentials;
 pub mod device_code;
 pub mod implicit;
 pub mod jwt_bearer;
+pub mod password;
 pub mod refresh_token;
 pub mod saml_assertion;
 pub mod saml_bearer;
@@ -221,12 +222,13 @@ pub trait Grant: Send + Sync {
 }
 
 /// Every grant there is.
-pub fn all() -> [&'static dyn Grant; 7] {
+pub fn all() -> [&'static dyn Grant; 8] {
     [
         &authorization_code::AuthorizationCodeGrant,
         &client_credentials::ClientCredentials,
         &device_code::DeviceCodeGrant,
         &jwt_bearer::JwtBearer,
+        &password::Password,
         &refresh_token::RefreshTokenGrant,
         &saml_assertion::SamlAssertion,
         &saml_bearer::SamlBearer,

@@ -9,6 +9,8 @@ use std::{
 
 /// Longest password that is hashed, bytes.
 pub const LONGEST: usize = 1024;
+/// Characters of a security token.
+pub const SECURITY_TOKEN: usize = 24;
 /// Passwords that wait for their turn, for each that is being hashed.
 const WAITING: usize = 16;
 
@@ -43,6 +45,37 @@ pub async fn verify(
     address: Option<IpAddr>,
     now: Timestamp,
 ) -> Result<Arc<str>, Refused> {
+    verify_if(true, login, policy, (username, password), address, now).await
+}
+
+/// The same where no browser takes part: whoever has a security token types it behind the password.
+pub async fn verify_appended(
+    login: &Arc<Login>,
+    policy: &Policy,
+    username: &str,
+    typed: &str,
+    address: Option<IpAddr>,
+    now: Timestamp,
+) -> Result<Arc<str>, Refused> {
+    let digest = policy.users.get(username).and_then(|u| u.security_token);
+    let at = typed.len().checked_sub(SECURITY_TOKEN);
+    let (password, right) = match (digest, at.and_then(|at| typed.split_at_checked(at))) {
+        (None, _) => (typed, true),
+        (Some(digest), Some((password, token))) => (password, digest.matches(token.as_bytes())),
+        (Some(_), None) => (typed, false),
+    };
+    verify_if(right, login, policy, (username, password), address, now).await
+}
+
+/// Whoever fails for another reason, `right` being false, waits as long as everybody.
+async fn verify_if(
+    right: bool,
+    login: &Arc<Login>,
+    policy: &Policy,
+    (username, password): (&str, &str),
+    address: Option<IpAddr>,
+    now: Timestamp,
+) -> Result<Arc<str>, Refused> {
     let limits = policy.people.limits;
     let (account, address) = (
         format!("account/{}", crate::secret::Digest::text(username)),
@@ -73,7 +106,7 @@ pub async fn verify(
         PasswordHash::new(&hash).is_ok_and(|h| Argon2::default().verify_password(password.as_bytes(), &h).is_ok())
     });
     match (matches.await, known) {
-        (Ok(true), Some(known)) => {
+        (Ok(true), Some(known)) if right => {
             login.throttle.give_back(&account);
             address.iter().for_each(|a| login.throttle.give_back(a));
             Ok(known)

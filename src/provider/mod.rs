@@ -20,6 +20,7 @@ mod saml;
 mod second_shape;
 mod sign_in;
 mod sign_out;
+mod soap;
 pub mod token;
 pub mod userinfo;
 pub mod web;
@@ -213,14 +214,14 @@ impl Provider {
             || path == paths::OPENID
             || path == paths::JWKS
             || is_resource_metadata(path)
-            || salesforce::owns(path) && self.policy.load().salesforce.is_some()
+            || salesforce::may_own(path) && salesforce::owns(path, self.policy.load().salesforce.as_deref())
     }
 
     /// Answers one request.
     pub async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
         let cx = self.cx(request.extensions().get::<ClientAddress>().map(|a| a.0));
         let path = request.uri().path();
-        if salesforce::owns(path) && cx.policy.salesforce.is_some() {
+        if salesforce::owns(path, cx.policy.salesforce.as_deref()) {
             return self.second_shape(request, cx).await;
         }
         let Some(allowed) = methods(path) else {
@@ -259,24 +260,8 @@ impl Provider {
 
     async fn token(&self, request: &Request<Bytes>, cx: &Cx) -> Response<Bytes> {
         let mut trace = token::Trace::default();
-        let mut outcome = token::answer(request, cx, &mut trace).await;
-        // A refusal writes too: a replay ends its family.
-        if let Err(error) = &outcome
-            && !(error.changes.is_empty() && error.endings.is_empty())
-        {
-            let (changes, endings) = (Changes(error.changes.clone()), error.endings.clone());
-            if let Err(unwritten) = cx.tokens.commit(changes, endings, cx.now).await {
-                outcome = Err(unwritten.into());
-            }
-        }
-        let (name, detail) = match &outcome {
-            Ok(_) => ("issued", ""),
-            Err(error) => (error.code.name(), error.detail.as_str()),
-        };
-        self.metrics.token_requests.with_label_values(&[trace.grant, name]).inc();
-        cx.audit.write(json!({"event": "token", "outcome": name, "grant": trace.grant, "client": trace.client,
-            "subject": trace.subject, "scope": trace.scopes, "detail": detail, "time": cx.now}));
-        settle("token", cx, outcome.map(Some))
+        let outcome = token::answer(request, cx, &mut trace).await;
+        settle("token", cx, token::told(outcome, &trace, cx).await.map(Some))
     }
 }
 

@@ -38,6 +38,7 @@ impl Provider {
             }
             Door::Userinfo => person(identity::userinfo(&request, &settings, &cx).await),
             Door::Identity => person(identity::identity(&request, &settings, &cx).await),
+            Door::Soap => self.soap(&request, &settings, &cx).await,
             Door::Keys => respond(StatusCode::OK, Some(&cx.tokens.jwks())),
             Door::Success => web::Visit::without_session(&request, &cx).page(
                 StatusCode::OK,

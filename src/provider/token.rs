@@ -17,6 +17,7 @@ use crate::{
 use bytes::Bytes;
 use http::Request;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// What the log may know of a token request.
 #[derive(Default)]
@@ -38,19 +39,61 @@ pub async fn answer(request: &Request<Bytes>, cx: &Cx, trace: &mut Trace) -> Res
     let grant = which(params.require("grant_type", "grant_type is missing")?)?;
     trace.grant = grant.grant_type();
     let (caller, client) = caller(request, &params, grant, cx)?;
+    let proven = caller.as_ref().is_some_and(|c| c.proven);
+    let (once, secret) = caller.map_or((None, None), |c| (c.once, c.secret));
+    let asked = TokenRequest { params: &params, client: client.as_ref(), proven };
+    granted(grant, &asked, once, &Shape { wire: cx.wire, secret }, cx, trace).await
+}
+
+/// The same for an app that the policy itself names: what it asks for came in another way than by HTTP form.
+pub async fn for_app(client: &Arc<Client>, params: &Params, cx: &Cx, trace: &mut Trace) -> Result<Value, OAuthError> {
+    trace.grant = "unknown";
+    let grant = which(params.require("grant_type", "grant_type is missing")?)?;
+    trace.grant = grant.grant_type();
+    let asked = TokenRequest { params, client: Some(client), proven: true };
+    granted(grant, &asked, None, &Shape { wire: cx.wire, secret: None }, cx, trace).await
+}
+
+async fn granted(
+    grant: &dyn Grant,
+    asked: &TokenRequest<'_>,
+    once: Option<Change>,
+    shape: &Shape,
+    cx: &Cx,
+    trace: &mut Trace,
+) -> Result<Value, OAuthError> {
+    let (params, client) = (asked.params, asked.client);
     trace.client = client.as_ref().map(|c| c.id.to_string()).unwrap_or_default();
-    if let Some(client) = &client {
+    if let Some(client) = client {
         may_use(client, grant)?;
     }
-    let proven = caller.as_ref().is_some_and(|c| c.proven);
-    let redeemed = grant.redeem(&TokenRequest { params: &params, client: client.as_ref(), proven }, cx).await?;
+    let redeemed = grant.redeem(asked, cx).await?;
     may_use(&redeemed.client, grant)?;
-    resource(&params, &redeemed.client)?;
+    resource(params, &redeemed.client)?;
     trace.subject = redeemed.subject.to_string();
     let scopes = narrow(params.get("scope"), &redeemed.scopes, cx.wire)?;
     trace.scopes = scopes.to_string();
-    let (once, secret) = caller.map_or((None, None), |c| (c.once, c.secret));
-    issue(Redeemed { scopes, ..redeemed }, once, &Shape { wire: cx.wire, secret }, cx).await
+    issue(Redeemed { scopes, ..redeemed }, once, shape, cx).await
+}
+
+/// The outcome of a grant, written down and counted. A refusal writes too: a replay ends its family.
+pub async fn told(mut outcome: Result<Value, OAuthError>, trace: &Trace, cx: &Cx) -> Result<Value, OAuthError> {
+    if let Err(error) = &outcome
+        && !(error.changes.is_empty() && error.endings.is_empty())
+    {
+        let (changes, endings) = (Changes(error.changes.clone()), error.endings.clone());
+        if let Err(unwritten) = cx.tokens.commit(changes, endings, cx.now).await {
+            outcome = Err(unwritten.into());
+        }
+    }
+    let (name, detail) = match &outcome {
+        Ok(_) => ("issued", ""),
+        Err(error) => (error.code.name(), error.detail.as_str()),
+    };
+    cx.metrics.token_requests.with_label_values(&[trace.grant, name]).inc();
+    cx.audit.write(json!({"event": "token", "outcome": name, "grant": trace.grant, "client": trace.client,
+        "subject": trace.subject, "scope": trace.scopes, "detail": detail, "time": cx.now}));
+    outcome
 }
 
 /// What the answer of a grant looks like.

@@ -6,12 +6,15 @@ pub mod error;
 pub mod identity;
 pub mod request;
 pub mod scope;
+pub mod soap;
 
 use crate::policy::salesforce::Salesforce;
 use http::Method;
 
 /// Where the user-agent flow of programs without a server may end.
 pub const SUCCESS: &str = "/services/oauth2/success";
+/// The partner API.
+const PARTNER: &str = "/services/Soap/u/";
 /// The authorization endpoint.
 pub const AUTHORIZE: &str = "/services/oauth2/authorize";
 /// The token endpoint.
@@ -36,11 +39,19 @@ pub enum Door {
     Keys,
     /// The page at the end of the user-agent flow.
     Success,
+    /// SOAP `login` and `logout`.
+    Soap,
 }
 
 /// Whether a path may belong here; cheap, since every request asks.
-pub fn owns(path: &str) -> bool {
-    path.starts_with("/services/oauth2/") || path.starts_with("/id/")
+pub fn may_own(path: &str) -> bool {
+    path.starts_with("/services/") || path.starts_with("/id/")
+}
+
+/// Whether a path belongs here; a route may lead the rest of `/services/` to an API.
+pub fn owns(path: &str, settings: Option<&Salesforce>) -> bool {
+    let ours = path.starts_with("/services/oauth2/") || path.starts_with("/id/");
+    settings.is_some_and(|s| ours || s.soap_app.is_some() && path.starts_with(PARTNER))
 }
 
 impl Door {
@@ -55,6 +66,7 @@ impl Door {
             SUCCESS => Some(Self::Success),
             "/id/keys" => Some(Self::Keys),
             path if path.strip_prefix("/id/").is_some_and(|rest| rest.split('/').count() == 2) => Some(Self::Identity),
+            path if path.strip_prefix(PARTNER).is_some_and(|version| !version.is_empty()) => Some(Self::Soap),
             _ => None,
         }
     }
@@ -62,7 +74,7 @@ impl Door {
     /// The methods that it takes.
     pub const fn methods(self) -> &'static [&'static Method] {
         match self {
-            Self::Token | Self::Introspect => &[&Method::POST],
+            Self::Token | Self::Introspect | Self::Soap => &[&Method::POST],
             Self::Keys | Self::Success => &[&Method::GET],
             Self::Authorize | Self::Revoke | Self::Userinfo | Self::Identity => &[&Method::GET, &Method::POST],
         }

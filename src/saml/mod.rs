@@ -22,9 +22,11 @@ pub mod trust;
 pub mod write;
 
 pub use assertion::{Assertion, Envelope, NameId, Verified};
+pub use document::Document;
 pub use logout::Logout;
 pub use metadata::IdentityProvider;
 pub use preflight::{Kind, Passed};
+pub use reader::Limits;
 pub use refusal::{Refusal, Refused};
 pub use request::ServiceProvider;
 pub use trust::TrustedKeys;

@@ -220,7 +220,7 @@ async fn s16_s17_s19_s20_s21_requests_that_must_be_refused() {
     let unknown = w.post("/oauth2/token", None, &[grant, ("client_id", "nobody"), ("client_secret", SECRET)]).await;
     let wrong = w.post("/oauth2/token", None, &[grant, ("client_id", "app"), ("client_secret", "wrong")]).await;
     assert_eq!(unknown.body(), wrong.body(), "no enumeration of clients");
-    let other = w.post("/oauth2/token", Some("app"), &[("grant_type", "password")]).await;
+    let other = w.post("/oauth2/token", Some("app"), &[("grant_type", "magic")]).await;
     assert_eq!(read(&other)["error"], "unsupported_grant_type");
     let blocked = w.post("/oauth2/token", Some("blocked"), &[grant]).await;
     assert_eq!(read(&blocked)["error"], "unauthorized_client", "S20");

@@ -50,14 +50,15 @@ fn every_other_command_exists_and_the_sample_tables_are_accepted() {
         }
     }
     let gate = Gate::start();
-    let [intranet, intranet_app, people, saml, route, app, calendar] = &blocks("toml")[..] else {
-        panic!("seven samples")
+    let [intranet, intranet_app, people, saml, route, app, calendar, salesforce] = &blocks("toml")[..] else {
+        panic!("eight samples")
     };
     super::saml_config::files(&gate.path("conf"), "saml");
     fs::copy(gate.path("certs/ca.pem"), gate.path("certs/internal.pem")).unwrap();
     let route = route.replace("\"orders\"", "\"sample\"").replace("/orders/*", "/sample/*");
     let main = fs::read_to_string(gate.config()).unwrap();
-    fs::write(gate.config(), [&main, intranet, people, saml, &route].map(String::as_str).join("\n")).unwrap();
+    fs::write(gate.config(), [&main, intranet, people, saml, &route, salesforce].map(String::as_str).join("\n"))
+        .unwrap();
     let issuer = ("https://localhost:8443", gate.issuer());
     fs::write(gate.path("conf/apps/intranet.toml"), intranet_app.replace(issuer.0, &issuer.1)).unwrap();
     fs::write(gate.path("conf/apps/calendar.toml"), calendar).unwrap();

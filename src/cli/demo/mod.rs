@@ -75,7 +75,7 @@ impl Tour {
             .tls_config(tls)
             .http_status_as_error(false)
             .max_redirects(0)
-            .timeout_global(Some(Duration::from_secs(10)))
+            .timeout_global(Some(Duration::from_secs(60)))
             .build()
             .new_agent();
         let gateway = Command::new(std::env::current_exe().map_err(failed)?)

@@ -1,7 +1,9 @@
 //! The Salesforce paths through the provider's door: what its clients send, and what they insist on.
+mod clients;
 mod errors;
 mod flows;
 mod identity;
+mod password;
 
 use super::people::{
     self, AuthMethod, Browser, Bytes, CALLBACK, Client, Clock, Policy, Request, SECRET, ScopeSet, Value, World, answer,
