@@ -86,7 +86,6 @@ if [ ! -d .simplesamlphp/usr/share/simplesamlphp/www ]; then
   command -v apt-get >/dev/null || { echo "Please unpack SimpleSAMLphp 1.19 to tests/idp/.simplesamlphp/usr/share/simplesamlphp." >&2; exit 1; }
   echo "Unpacking SimpleSAMLphp for tests/idp."
   package=$(mktemp -d)
-  chmod 755 "$package"   # apt fetches as a user of its own
   fetch() { (cd "$package" && apt-get download -q simplesamlphp); }
   fetch || { ${sudo:-} apt-get update -q && fetch; } \
     || { echo "simplesamlphp cannot be downloaded: is there a package index (apt-get update)?" >&2; exit 1; }

@@ -1,6 +1,7 @@
 //! `portcullis demo`: the tour, played over real HTTPS against a gateway of its own, and judged.
 mod machines;
 mod people;
+mod saml;
 mod user_agent;
 
 use super::first_start;
@@ -101,6 +102,8 @@ impl Tour {
         people::code_flow(&mut alice)?;
         println!("A DEVICE WITHOUT A KEYBOARD\n");
         people::device_flow(&mut alice)?;
+        println!("A COMPANY'S IDENTITY PROVIDER\n");
+        saml::play(self)?;
         println!("Every answer was the right one.");
         Ok(())
     }

@@ -11,7 +11,7 @@ const PASSWORD: &str = "correct horse battery staple";
 const DEVICE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
 /// The address that the app opens in a browser; PKCE as in RFC 7636 §4.
-fn request(verifier: &str) -> String {
+pub fn ask(verifier: &str) -> String {
     let challenge = Digest::text(verifier);
     let query = form_urlencoded::Serializer::new(String::new())
         .extend_pairs([
@@ -27,7 +27,8 @@ fn request(verifier: &str) -> String {
     format!("/oauth2/authorize?{query}")
 }
 
-fn member(answer: &str, name: &str) -> Result<String, String> {
+/// A text of an answer in JSON.
+pub fn member(answer: &str, name: &str) -> Result<String, String> {
     let parsed: Value = serde_json::from_str(answer).map_err(|e| e.to_string())?;
     parsed[name].as_str().map(str::to_owned).ok_or_else(|| format!("the answer holds no {name}: {answer}"))
 }
@@ -38,7 +39,7 @@ pub fn code_flow(alice: &mut UserAgent<'_>) -> Result<(), String> {
     let verifier = secret::random_token();
     let browser = "curl -L -b jar -c jar --cacert certs/ca.pem";
     let line = format!("{browser} '{}/oauth2/authorize?response_type=code&client_id={APP}&...'", tour.issuer);
-    let login = alice.open(&request(&verifier))?.expect("9. The app opens a browser", &line, "name=\"password\"")?;
+    let login = alice.open(&ask(&verifier))?.expect("9. The app opens a browser", &line, "name=\"password\"")?;
     let wrong = alice.submit(&login, &[("username", "alice"), ("password", "a guess")])?;
     let typed = format!("{browser} -d username=alice -d password=... {}/oauth2/login?i=...", tour.issuer);
     let login = wrong.expect("10. A wrong password", &typed, "role=\"alert\"")?;
@@ -48,18 +49,30 @@ pub fn code_flow(alice: &mut UserAgent<'_>) -> Result<(), String> {
     let line = format!("{browser} -d decision=allow {}/oauth2/consent?i=...", tour.issuer);
     let back = back.expect("12. Yes: back to the app, with a code", &line, CALLBACK)?;
     let code = back.field("code").ok_or("no code came back")?;
+    let first = redeem(tour, "13. The app redeems it", &code, &verifier)?;
+    tour.call("14. And calls the API through the gate", "GET", &member(&first, "access_token")?, 200)?;
+    let line = format!("{browser} '{}/oauth2/authorize?response_type=code&client_id={APP}&...'", tour.issuer);
+    alice.open(&ask(&verifier))?.expect("15. The next time: no page, straight back", &line, "code=")?;
+    renewed(tour, &member(&first, "refresh_token")?)
+}
+
+/// The app gets its tokens for `code`.
+pub fn redeem(tour: &Tour, title: &str, code: &str, verifier: &str) -> Result<String, String> {
     let fields = [
         ("grant_type", "authorization_code"),
         ("client_id", APP),
-        ("code", &*code),
+        ("code", code),
         ("redirect_uri", CALLBACK),
-        ("code_verifier", &*verifier),
+        ("code_verifier", verifier),
     ];
-    let first = tour.post("13. The app redeems it", "/oauth2/token", &fields, 200)?;
-    tour.call("14. And calls the API through the gate", "GET", &member(&first, "access_token")?, 200)?;
-    let line = format!("{browser} '{}/oauth2/authorize?response_type=code&client_id={APP}&...'", tour.issuer);
-    alice.open(&request(&verifier))?.expect("15. The next time: no page, straight back", &line, "code=")?;
-    renewed(tour, &member(&first, "refresh_token")?)
+    tour.post(title, "/oauth2/token", &fields, 200)
+}
+
+/// A call of the API, which has to see `user`.
+pub fn calls(tour: &Tour, title: &str, token: &str, user: &str) -> Result<(), String> {
+    let seen = tour.call(title, "GET", token, 200)?;
+    let expected = format!("\"x-forwarded-user\":\"{user}\"");
+    if seen.contains(&expected) { Ok(()) } else { Err(format!("the API did not see {user}: {seen}")) }
 }
 
 fn renewed(tour: &Tour, first: &str) -> Result<(), String> {

@@ -55,20 +55,26 @@ impl<'a> UserAgent<'a> {
             Some(fields) => agent.post(url).header("cookie", cookies).send_form(fields.iter().copied()),
             None => agent.get(url).header("cookie", cookies).call(),
         };
-        let mut answer = answer.map_err(|e| e.to_string())?;
+        let answer = answer.map_err(|e| e.to_string())?;
         for set in answer.headers().get_all("set-cookie") {
             let pair = set.to_str().ok().and_then(|s| s.split(';').next()?.split_once('='));
             if let Some((name, value)) = pair {
                 self.cookies.insert(name.to_owned(), value.to_owned());
             }
         }
-        let location = answer.headers().get("location").and_then(|l| l.to_str().ok()).unwrap_or_default().to_owned();
-        let page = answer.body_mut().read_to_string().map_err(|e| e.to_string())?;
-        Ok(Shown { status: answer.status().as_u16(), location, page })
+        Shown::of(Ok(answer))
     }
 }
 
 impl Shown {
+    /// What an answer shows.
+    pub fn of(answer: Result<http::Response<ureq::Body>, ureq::Error>) -> Result<Self, String> {
+        let mut answer = answer.map_err(|e| e.to_string())?;
+        let location = answer.headers().get("location").and_then(|l| l.to_str().ok()).unwrap_or_default().to_owned();
+        let page = answer.body_mut().read_to_string().map_err(|e| e.to_string())?;
+        Ok(Self { status: answer.status().as_u16(), location, page })
+    }
+
     /// The page's heading, and what is listed beneath it.
     pub fn heading(&self) -> String {
         let heading = between(&self.page, "<h1>", "</h1>").unwrap_or("no page");
