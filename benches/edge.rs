@@ -290,11 +290,8 @@ fn goals(folder: &Path) {
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [serving, kind, folder, plain, tls, upstream] = &arguments[..]
-        && serving == "serve"
-    {
-        return rig::serve(kind, Path::new(folder), plain, tls, upstream);
+    if rig::was_called_to_serve() {
+        return;
     }
     let folder = tempfile::tempdir().expect("a folder");
     fs::create_dir_all(folder.path().join("data")).expect("made");

@@ -318,11 +318,8 @@ fn peer(address: &str) -> Option<Peer> {
 
 #[allow(clippy::cast_precision_loss)] // counts of requests
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [serving, kind, folder, plain, tls, upstream] = &arguments[..]
-        && serving == "serve"
-    {
-        return rig::serve(kind, Path::new(folder), plain, tls, upstream);
+    if rig::was_called_to_serve() {
+        return;
     }
     let folder = tempfile::tempdir().expect("a folder");
     fs::create_dir_all(folder.path().join("data")).expect("made");

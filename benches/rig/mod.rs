@@ -28,7 +28,7 @@ impl ProxyHttp for Bare {
 }
 
 /// The server side: this same program, called with `serve`.
-pub fn serve(kind: &str, folder: &Path, plain: &str, tls: &str, upstream: &str) {
+fn serve(kind: &str, folder: &Path, plain: &str, tls: &str, upstream: &str) {
     let conf = pingora::server::configuration::ServerConf { threads: 2, ..Default::default() };
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
@@ -66,6 +66,16 @@ pub fn serve(kind: &str, folder: &Path, plain: &str, tls: &str, upstream: &str) 
     service.add_tcp(tls);
     server.add_service(service);
     server.run_forever();
+}
+
+/// Serves, if this program was called by [`start`] to do that.
+pub fn was_called_to_serve() -> bool {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [serving, kind, folder, plain, tls, upstream] = &arguments[..] else { return false };
+    if serving == "serve" {
+        serve(kind, Path::new(folder), plain, tls, upstream);
+    }
+    serving == "serve"
 }
 
 /// A free address.

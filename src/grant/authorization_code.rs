@@ -67,13 +67,7 @@ impl AuthorizationCode {
     }
 
     fn record(&self, code: &str) -> Record {
-        Record {
-            key: key(code),
-            version: 0,
-            index: None,
-            expires: Some(self.expires.plus(REMEMBERED)),
-            body: serde_json::to_vec(self).expect("a code is plain data"),
-        }
+        Record::passing(key(code), self.expires.plus(REMEMBERED), self)
     }
 }
 

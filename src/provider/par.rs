@@ -39,13 +39,7 @@ pub async fn push(request: &Request<Bytes>, cx: &Cx) -> Result<Value, OAuthError
         authorize::Refusal::Page(error) | authorize::Refusal::Redirect(_, error) => error,
     })?;
     let handle = secret::random_token();
-    let record = Record {
-        key: key(&handle),
-        version: 0,
-        index: None,
-        expires: Some(cx.now.plus(LIFETIME)),
-        body: serde_json::to_vec(&checked).expect("a request is plain data"),
-    };
+    let record = Record::passing(key(&handle), cx.now.plus(LIFETIME), &checked);
     let changes = std::iter::once(Change::Put(record, Expect::Absent)).chain(caller.once).collect();
     cx.store.commit(Changes(changes), cx.now).await.map_err(client_auth::replayed)?;
     Ok(json!({"request_uri": format!("{PREFIX}{handle}"), "expires_in": LIFETIME}))

@@ -21,6 +21,14 @@ pub struct Record {
     pub body: Vec<u8>,
 }
 
+impl Record {
+    /// A record of plain data that nothing but its key finds, and that goes at `expires`.
+    pub fn passing(key: String, expires: Timestamp, value: &impl serde::Serialize) -> Self {
+        let body = serde_json::to_vec(value).expect("what is stored is plain data");
+        Self { key, version: 0, index: None, expires: Some(expires), body }
+    }
+}
+
 /// What must hold for a change to be accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {

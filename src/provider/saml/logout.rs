@@ -200,13 +200,7 @@ pub async fn there(mut visit: Visit<'_>, at: &AtIdp, back: Option<String>) -> Re
     };
     let (id, relay) = (new_id(), secret::random_id());
     let pending = Pending { request: id.clone(), idp: at.idp.clone(), back };
-    let record = Record {
-        key: key(&relay),
-        version: 0,
-        index: None,
-        expires: Some(cx.now.plus(LIFETIME)),
-        body: serde_json::to_vec(&pending).expect("a request is plain data"),
-    };
+    let record = Record::passing(key(&relay), cx.now.plus(LIFETIME), &pending);
     cx.store.commit(Changes(vec![Change::Put(record, Expect::Absent)]), cx.now).await?;
     cx.audit.write(json!({"event": "saml_logout", "outcome": "sent", "idp": partner.name, "request": id,
         "time": cx.now}));

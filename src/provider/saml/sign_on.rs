@@ -89,13 +89,7 @@ pub async fn start(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> 
         force,
         interaction,
     };
-    let record = Record {
-        key: key(&relay),
-        version: 0,
-        index: None,
-        expires: Some(cx.now.plus(LIFETIME)),
-        body: serde_json::to_vec(&pending).expect("a request is plain data"),
-    };
+    let record = Record::passing(key(&relay), cx.now.plus(LIFETIME), &pending);
     cx.store.commit(Changes(vec![Change::Put(record, Expect::Absent)]), cx.now).await?;
     cx.audit.write(json!({"event": "saml", "outcome": "sent", "idp": partner.name, "request": id, "time": cx.now}));
     let contexts = if high { &*partner.high_assurance_contexts } else { &[] };
