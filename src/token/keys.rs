@@ -8,7 +8,7 @@ use crate::{
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as B64};
 use serde::{Deserialize, Serialize};
-use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
+use std::{borrow::Cow, fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
 
 /// How long a rotated key still opens what it made, seconds.
 pub const OVERLAP: i64 = 7 * 24 * 3600;
@@ -143,8 +143,9 @@ impl KeyGeneration {
         self.sealing.open_in_place(nonce, self.bound_to(purpose), body).ok().map(|b| &*b)
     }
 
-    fn bound_to(&self, purpose: &str) -> Aad<Vec<u8>> {
-        Aad::from([self.kid.as_bytes(), purpose.as_bytes()].concat())
+    fn bound_to(&self, purpose: &str) -> Aad<Cow<'_, [u8]>> {
+        let kid = self.kid.as_bytes();
+        Aad::from(if purpose.is_empty() { kid.into() } else { [kid, purpose.as_bytes()].concat().into() })
     }
 }
 

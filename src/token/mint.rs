@@ -1,5 +1,5 @@
 //! Everything that is sealed or signed with our own keys.
-use super::{B64, Claims, Opened, Tokens, claims::Sealed};
+use super::{Claims, Opened, Tokens, claims::Sealed};
 use crate::{
     clock::Timestamp,
     model::{SigningAlgorithm, TokenFormat},
@@ -8,7 +8,7 @@ use crate::{
 use base64::{
     Engine,
     alphabet::Alphabet,
-    engine::general_purpose::{self, GeneralPurpose},
+    engine::general_purpose::{self, GeneralPurpose, URL_SAFE_NO_PAD as B64},
 };
 use jsonwebtoken::Header;
 use serde::Serialize;

@@ -3,6 +3,7 @@ pub mod assertion;
 mod claims;
 pub mod keys;
 mod mint;
+mod place;
 pub mod revocation;
 mod shared;
 pub mod signer;
@@ -16,11 +17,12 @@ use crate::{
     store::{Changes, Store, StoreError},
 };
 use arc_swap::ArcSwap;
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as B64};
+use base64_simd::URL_SAFE_NO_PAD as B64;
 pub use claims::Claims;
 use claims::Sealed;
 use jsonwebtoken::{Algorithm, Validation};
 use keys::Keys;
+use place::Placed;
 use prometheus::IntCounter;
 use revocation::{Ending, Lifelines, Revocations};
 pub use shared::Entitlement;
@@ -81,8 +83,8 @@ pub struct Tokens {
     store: Arc<dyn Store>,
     revocations: Revocations,
     ready: AtomicBool,
-    good: moka::sync::Cache<u128, Arc<Opened>>,
-    bad: moka::sync::Cache<u128, ()>,
+    good: moka::sync::Cache<u128, Arc<Opened>, Placed>,
+    bad: moka::sync::Cache<u128, (), Placed>,
     followed: AtomicU64,
     shared: Shared,
     usage: Usage,
@@ -103,9 +105,10 @@ impl Tokens {
                 let cause = if cause == moka::notification::RemovalCause::Size { "size" } else { "ended" };
                 evictions.with_label_values(&[cause]).inc();
             })
-            .build();
+            .build_with_hasher(Placed::default());
         // Apart from the good ones, so that a flood of bad tokens pushes nothing out.
-        let bad = moka::sync::Cache::builder().max_capacity(8192).time_to_live(Duration::from_secs(5)).build();
+        let bad = moka::sync::Cache::builder().max_capacity(8192).time_to_live(Duration::from_secs(5));
+        let bad = bad.build_with_hasher(Placed::default());
         let counter = |result: &str| metrics.cache.with_label_values(&[result]);
         Self {
             keys: ArcSwap::new(keys),
@@ -275,11 +278,12 @@ impl Tokens {
     }
 
     fn open_cold(&self, token: &[u8], now: Timestamp) -> Option<Opened> {
-        let token = std::str::from_utf8(token).ok()?;
-        let opened = match token.strip_prefix("pc_") {
+        let opened = match token.strip_prefix(b"pc_") {
             Some(sealed) => self.unseal(sealed, now),
-            None if token.as_bytes().get(ORGANIZATION) == Some(&b'!') => self.unseal_for_organization(token, now),
-            None => self.opened(&self.verify("at+jwt", token, now)?),
+            None if token.get(ORGANIZATION) == Some(&b'!') => {
+                self.unseal_for_organization(std::str::from_utf8(token).ok()?, now)
+            }
+            None => self.opened(&self.verify("at+jwt", std::str::from_utf8(token).ok()?, now)?),
         }?;
         if let Some(authorization) = &opened.authorization {
             self.usage.note(authorization, opened.generation, now);
@@ -293,10 +297,10 @@ impl Tokens {
     }
 
     fn opened_from(&self, claims: Sealed<'_>) -> Option<Opened> {
-        let authorization = claims.grant_id.unwrap_or(claims.jti);
-        let lifelines = self.revocations.lifelines([claims.jti, authorization, claims.client_id, claims.sub]);
+        let entitlement = self.shared.entitlement(claims.client_id, claims.aud, claims.scope, &self.revocations)?;
         Some(Opened {
-            entitlement: self.shared.entitlement(claims.client_id, claims.aud, claims.scope)?,
+            lifelines: self.revocations.lifelines(claims.jti, claims.grant_id, entitlement.flag, claims.sub),
+            entitlement,
             subject: claims.sub.into(),
             authorization: claims.grant_id.map(Into::into),
             auth_time: claims.auth_time,
@@ -304,7 +308,6 @@ impl Tokens {
             jti: claims.jti.into(),
             issued: claims.iat,
             expires: claims.exp,
-            lifelines,
         })
     }
 
@@ -314,11 +317,11 @@ impl Tokens {
         self.opened_from(postcard::from_bytes(keys.find(&kid, now)?.unseal_for(&purpose, &mut body)?).ok()?)
     }
 
-    fn unseal(&self, sealed: &str, now: Timestamp) -> Option<Opened> {
-        let (kid, body) = (sealed.get(..8)?, sealed.get(8..)?.strip_prefix('_')?);
-        let mut body = B64.decode(body).ok()?;
+    fn unseal(&self, sealed: &[u8], now: Timestamp) -> Option<Opened> {
+        let (kid, body) = sealed.split_first_chunk::<8>()?;
+        let mut body = B64.decode_to_vec(body.strip_prefix(b"_")?).ok()?;
         let keys = self.keys.load();
-        self.opened_from(postcard::from_bytes(keys.find(kid, now)?.unseal(&mut body)?).ok()?)
+        self.opened_from(postcard::from_bytes(keys.find(std::str::from_utf8(kid).ok()?, now)?.unseal(&mut body)?).ok()?)
     }
 
     fn verify<T: serde::de::DeserializeOwned>(&self, typ: &str, token: &str, now: Timestamp) -> Option<T> {

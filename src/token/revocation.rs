@@ -84,9 +84,17 @@ impl Default for Revocations {
 }
 
 impl Revocations {
-    /// The flags of a token.
-    pub fn lifelines(&self, names: Names<'_>) -> Lifelines {
-        Lifelines(std::array::from_fn(|n| self.bucket([KINDS[n], names[n]])))
+    /// The flags of a token; its client's is kept with what all its tokens share.
+    pub fn lifelines(&self, token: &str, authorization: Option<&str>, client: u32, subject: &str) -> Lifelines {
+        let token = self.bucket([KINDS[0], token]);
+        // What ends a token without an authorization ends it by its own name.
+        let authorization = authorization.map_or(token, |name| self.bucket([KINDS[1], name]));
+        Lifelines([token, authorization, client, self.bucket([KINDS[3], subject])])
+    }
+
+    /// The flag of a client.
+    pub fn client(&self, name: &str) -> u32 {
+        self.bucket([KINDS[2], name])
     }
 
     fn bucket(&self, target: [&str; 2]) -> u32 {
@@ -162,7 +170,7 @@ mod tests {
 
     fn ended(all: &Revocations, [a, c, s]: [&str; 3], issued: i64) -> bool {
         let names = ["t", a, c, s];
-        all.has_ended(all.lifelines(names), Timestamp(issued), names)
+        all.has_ended(all.lifelines("t", Some(a), all.client(c), s), Timestamp(issued), names)
     }
 
     #[test]

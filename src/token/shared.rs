@@ -1,8 +1,10 @@
 //! What thousands of tokens have in common is kept once.
+use super::{place::Placed, revocation::Revocations};
 use crate::model::ScopeSet;
 use http::HeaderValue;
 use std::{
     collections::HashMap,
+    hash::{BuildHasher, Hasher, RandomState},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -22,39 +24,60 @@ pub struct Entitlement {
     pub client_value: HeaderValue,
     /// The scopes, space-delimited.
     pub scopes_value: HeaderValue,
+    /// The flag that ends the client's tokens.
+    pub(super) flag: u32,
 }
 
 impl Entitlement {
     /// `None` where something in it is malformed.
-    fn of(client: &str, audience: &str, scope: &str) -> Option<Self> {
+    fn of(client: &str, audience: &str, scope: &str, revocations: &Revocations) -> Option<Self> {
         let scopes = ScopeSet::parse(scope)?;
         Some(Self {
             client_value: HeaderValue::from_str(client).ok()?,
             scopes_value: HeaderValue::try_from(scopes.to_string()).ok()?,
+            flag: revocations.client(client),
             client: client.into(),
             audience: audience.into(),
             scopes,
         })
     }
+
+    fn is_of(&self, client: &str, audience: &str, scope: &str) -> bool {
+        *self.client == *client && *self.audience == *audience && self.scopes_value == scope
+    }
 }
 
-/// Entitlements in use, by client, audience and `scope` claim. Locked when a token is opened for the first time, never
-/// on a hit.
+/// Entitlements in use, by a keyed digest of client, audience and `scope` claim. Locked when a token is opened for the
+/// first time, never on a hit.
 #[derive(Default)]
-pub struct Shared(Mutex<HashMap<String, Arc<Entitlement>>>);
+pub struct Shared {
+    places: RandomState,
+    all: Mutex<HashMap<u64, Arc<Entitlement>, Placed>>,
+}
 
 impl Shared {
     /// The one of these claims, shared with whoever asked for it before; `None` where it is malformed.
-    pub fn entitlement(&self, client: &str, audience: &str, scope: &str) -> Option<Arc<Entitlement>> {
-        // No scope and no client identifier holds a line feed.
-        let key = [scope, "\n", client, "\n", audience].concat();
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = all.get(&key) {
-            return Some(known.clone());
+    pub fn entitlement(
+        &self,
+        client: &str,
+        audience: &str,
+        scope: &str,
+        revocations: &Revocations,
+    ) -> Option<Arc<Entitlement>> {
+        let mut place = self.places.build_hasher();
+        for part in [client, audience, scope] {
+            place.write(part.as_bytes());
+            place.write_u8(b'\n');
         }
-        let new = Arc::new(Entitlement::of(client, audience, scope)?);
-        if all.len() < MOST {
-            all.insert(key, new.clone());
+        let place = place.finish();
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = match all.get(&place) {
+            Some(known) if known.is_of(client, audience, scope) => return Some(known.clone()),
+            known => known.is_some(),
+        };
+        let new = Arc::new(Entitlement::of(client, audience, scope, revocations)?);
+        if !taken && all.len() < MOST {
+            all.insert(place, new.clone());
         }
         Some(new)
     }
