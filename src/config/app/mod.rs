@@ -1,0 +1,199 @@
+//! `conf/apps/*.toml`: one connected app a file. A table or a rule that stands for itself has a file of its own here.
+mod approval;
+mod key;
+mod redirect_uri;
+mod rules;
+mod salesforce;
+mod secret;
+
+use self::{approval::ApprovalRule, key::KeySource, salesforce::SalesforceTable, secret::SecretSource};
+use super::mistake::{Findings, Mistake, parse};
+use crate::model::{
+    AuthMethod, Client, Interactive, Level, RefreshPolicy, SalesforceRules, SigningAlgorithm, TokenFormat,
+};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::{collections::BTreeSet, path::Path, sync::Arc};
+
+/// One connected app.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "conf/apps/*.toml")]
+pub struct App {
+    /// `client_id`: printable ASCII.
+    client_id: String,
+    /// The name shown to people; the `client_id` without one.
+    name: Option<String>,
+    /// A blocked app gets no token, and its tokens open nothing.
+    #[serde(default)]
+    blocked: bool,
+    /// How it authenticates.
+    auth: AuthMethod,
+    /// One secret, or two during a rotation.
+    #[serde(default)]
+    secrets: Vec<SecretSource>,
+    /// Registered public keys or certificates, several during a rotation; paths are relative to this file.
+    #[serde(default)]
+    keys: Vec<KeySource>,
+    /// Grant types it may use.
+    grants: BTreeSet<String>,
+    /// The most it may be granted.
+    scopes: Vec<String>,
+    /// Who may use it.
+    approval: ApprovalRule,
+    /// The subject of `client_credentials`.
+    run_as: Option<String>,
+    /// The form of its access tokens.
+    #[serde(default)]
+    token_format: TokenFormat,
+    /// How its JWT access tokens are signed.
+    #[serde(default)]
+    token_signing_alg: SigningAlgorithm,
+    /// Life of its access tokens, seconds.
+    #[serde(default = "ten_minutes")]
+    token_lifetime: i64,
+    /// The resource its tokens open: the `resource` of a route.
+    audience: String,
+    /// Furthest accepted `exp` of its assertions, seconds ahead.
+    #[serde(default = "five_minutes")]
+    assertion_lifetime: i64,
+    /// Where people's browsers may be sent back to: exact, but for a loopback address's port.
+    #[serde(default)]
+    redirect_uris: Vec<String>,
+    /// Where a browser may be sent after it signed out.
+    #[serde(default)]
+    post_logout_redirect_uris: Vec<String>,
+    /// `code`; and `token`, `id_token token` for the user-agent flow, which is off unless named.
+    #[serde(default = "code_alone")]
+    response_types: BTreeSet<String>,
+    /// Whether it must use PKCE; an app without a secret always must.
+    #[serde(default = "yes")]
+    pkce_required: bool,
+    /// What becomes of its refresh tokens.
+    #[serde(default)]
+    refresh: RefreshPolicy,
+    /// How its ID tokens are signed.
+    #[serde(default = "rs256")]
+    id_token_signing_alg: SigningAlgorithm,
+    /// How sure it must be who sits there: `high_assurance` asks for a second factor.
+    #[serde(default)]
+    required_level: Level,
+    /// What it may do on the Salesforce paths alone.
+    #[serde(default)]
+    salesforce: SalesforceTable,
+    /// Told when a session ends (OIDC Back-Channel Logout): https, or http on loopback.
+    backchannel_logout_uri: Option<String>,
+}
+
+fn ten_minutes() -> i64 {
+    600
+}
+
+fn five_minutes() -> i64 {
+    300
+}
+
+fn code_alone() -> BTreeSet<String> {
+    ["code".to_owned()].into()
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn rs256() -> SigningAlgorithm {
+    SigningAlgorithm::Rs256
+}
+
+/// Reads one app; files it names are relative to its own folder.
+pub fn read(file: &Path, text: &str) -> Result<Client, Vec<Mistake>> {
+    let raw: App = parse(file, text)?;
+    let mut found = Findings::of(file, text);
+    let folder = found.folder();
+    let mut secrets = Vec::new();
+    let mut plain = None;
+    for source in &raw.secrets {
+        if let Some((digest, text)) = found.or("secrets", secret::read(source, folder).map(Some), None) {
+            secrets.push(digest);
+            // The first one named is the newest.
+            plain = plain.or(text);
+        }
+    }
+    let mut keys = Vec::new();
+    for source in &raw.keys {
+        keys.extend(found.or("keys", key::read(source, folder), Vec::new()));
+    }
+    let scopes = super::scopes(&mut found, "scopes", &raw.scopes);
+    let known: Vec<&str> = crate::grant::all().iter().map(|g| g.grant_type()).collect();
+    for grant in raw.grants.iter().filter(|g| !known.contains(&g.as_str())) {
+        found.wrong("grants", format!("{grant} is unknown; there are {}", known.join(", ")));
+    }
+    rules::of(&raw).into_iter().filter(|(broken, ..)| *broken).for_each(|(_, key, right)| found.wrong(key, right));
+    if !found.mistakes.is_empty() {
+        return Err(found.mistakes);
+    }
+    Ok(Client {
+        name: raw.name.unwrap_or_else(|| raw.client_id.clone()),
+        id: raw.client_id.into(),
+        blocked: raw.blocked,
+        auth_method: raw.auth,
+        secrets,
+        keys,
+        grants: raw.grants,
+        scopes,
+        approval: raw.approval.into(),
+        run_as: raw.run_as.map(Arc::from),
+        token_format: raw.token_format,
+        signing_algorithm: raw.token_signing_alg,
+        token_lifetime: raw.token_lifetime,
+        audience: raw.audience.into(),
+        assertion_lifetime: raw.assertion_lifetime,
+        interactive: Interactive {
+            redirect_uris: raw.redirect_uris,
+            post_logout_redirect_uris: raw.post_logout_redirect_uris,
+            response_types: raw.response_types,
+            pkce_required: raw.pkce_required || raw.auth == AuthMethod::None,
+            refresh: raw.refresh,
+            id_token_algorithm: raw.id_token_signing_alg,
+            level: raw.required_level,
+            backchannel_logout_uri: raw.backchannel_logout_uri,
+        },
+        salesforce: SalesforceRules {
+            query_parameters: raw.salesforce.query_parameters,
+            query_tokens: raw.salesforce.query_tokens,
+            secret: plain,
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Digest;
+
+    const GOOD: &str = "client_id = \"a\"\nauth = \"client_secret\"\nsecrets = [\"sha256:DIGEST\"]\n\
+        grants = [\"client_credentials\"]\nscopes = [\"read\"]\napproval = \"self\"\nrun_as = \"robot\"\naudience = \"x\"\n";
+
+    #[test]
+    fn a_good_file_reads_and_each_mistake_names_its_line() {
+        let good = GOOD.replace("DIGEST", &Digest::of(b"x").hex());
+        assert_eq!(&*read(Path::new("a.toml"), &good).unwrap().id, "a");
+        let bad = good.replace("run_as = \"robot\"\n", "").replace("sha256:", "").replace("read", "re\u{e9}d");
+        let told: Vec<String> = read(Path::new("a.toml"), &bad).unwrap_err().iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 3, "{told:?}");
+        for line in
+            ["a.toml:3: secrets: must be", "a.toml:5: scopes: ", "a.toml:4: grants: client_credentials needs run_as"]
+        {
+            assert!(told.iter().any(|m| m.starts_with(line)), "{line} in {told:?}");
+        }
+    }
+
+    #[test]
+    fn a_short_hand_made_secret_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("s"), "hunter2\n").unwrap();
+        let text = GOOD.replace("\"sha256:DIGEST\"", "{ file = \"s\" }");
+        let told = read(&dir.path().join("a.toml"), &text).unwrap_err();
+        assert!(told[0].message.contains("can be guessed"), "{told:?}");
+    }
+}
