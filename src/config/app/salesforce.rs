@@ -1,0 +1,13 @@
+//! `[salesforce]` of an app: what it may do on the Salesforce paths alone.
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// Leniencies for programs that put secrets into URLs; nothing of it is ever logged here, but others may.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SalesforceTable {
+    /// `/services/oauth2/token` takes its parameters from the query of an empty POST.
+    pub query_parameters: bool,
+    /// `/services/oauth2/userinfo` and `/id/…` take the token as `oauth_token` or `access_token` of the query.
+    pub query_tokens: bool,
+}
