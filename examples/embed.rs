@@ -72,7 +72,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let portcullis = Assembly::of(Path::new(&main), loaded, log::Log::stderr())?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     // What was revoked before must be known before anything opens.
-    runtime.block_on(portcullis.tokens.follow(portcullis.clock.now()))?;
+    runtime.block_on(portcullis.follow())?;
     portcullis.reloader.clone().watch()?;
     let mut server = Server::new(None)?;
     server.bootstrap();

@@ -4,9 +4,9 @@ use crate::{
     config::{Loaded, reload::Reloader},
     log::Log,
     metrics::Metrics,
-    policy::SharedPolicy,
+    policy::{SharedPolicy, in_force::InForce},
     provider::Provider,
-    store::{Store, sqlite::SqliteStore},
+    store::{Store, StoreError, sqlite::SqliteStore},
     token::{Tokens, keys::Keys, vault::Vault},
 };
 use std::{path::Path, sync::Arc};
@@ -15,9 +15,11 @@ use std::{path::Path, sync::Arc};
 pub struct Assembly {
     /// The policy in force; a request loads it once.
     pub policy: SharedPolicy,
+    /// What that policy is made of: the configuration, and what was decided while it runs.
+    pub in_force: Arc<InForce>,
     /// The authorization server.
     pub provider: Arc<Provider>,
-    /// Opener of tokens, for the guard. Nothing opens before [`Tokens::follow`] has been called once.
+    /// Opener of tokens, for the guard. Nothing opens before [`Assembly::follow`] has been called once.
     pub tokens: Arc<Tokens>,
     /// What outlives the process.
     pub store: Arc<dyn Store>,
@@ -42,9 +44,17 @@ impl Assembly {
         let keys = Arc::new(Keys::load_or_create(data, &*clock)?);
         let tokens = Arc::new(Tokens::new(keys, store.clone(), loaded.settings.cache_bytes, &metrics));
         let reloader = Arc::new(Reloader::new(main, loaded, clock.clone(), metrics.clone(), audit.clone()));
-        let policy = reloader.policy();
+        let (policy, in_force) = (reloader.policy(), reloader.in_force());
         let provider =
             Provider::new(policy.clone(), store.clone(), tokens.clone(), clock.clone(), metrics.clone(), audit, vault);
-        Ok(Self { policy, provider: Arc::new(provider), tokens, store, reloader, clock, metrics })
+        Ok(Self { policy, in_force, provider: Arc::new(provider), tokens, store, reloader, clock, metrics })
+    }
+
+    /// Takes up what other processes decided and ended since the last call; the first call reads everything.
+    pub async fn follow(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        // First what is blocked: whoever waits for the revocations then knows both.
+        self.in_force.follow(&*self.store, now).await?;
+        self.tokens.follow(now).await
     }
 }

@@ -6,12 +6,14 @@
 //! * what a person sees and in which order: [`provider`]'s `authorize` (the checks), `interaction` (the steps), [`pages`]
 //! * from a SAML message to what it says: [`saml`], one path; single sign-on: [`provider`]'s `saml`
 //! * the shape that Salesforce's connected apps expect: [`salesforce`], a translation and nothing else
+//! * what an administrator sees and does while it runs: [`admin`]; what lies over the configuration: [`policy::in_force`]
 //! * passwords, second factors, sessions, guesses: [`login`]
 //! * what a file of the configuration may say: [`config`], a file a section; how a change is taken up: [`config::reload`]
 //! * what must outlive the process: [`store`]; what ends a token: [`token::revocation`]
 //! * a command of the command line: [`cli`], one file each
 //!
 //! To hang it into a Pingora proxy of your own: [`assembly::Assembly`], and `examples/embed.rs`.
+pub mod admin;
 pub mod assembly;
 pub mod cli;
 pub mod clock;

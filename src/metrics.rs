@@ -37,6 +37,10 @@ pub struct Metrics {
     pub in_flight: IntGauge,
     /// Connections refused for want of room.
     pub connections_refused: IntCounter,
+    /// Counts of the usage view that found no room before they could be written down.
+    pub usage_lost: IntCounter,
+    /// What administrators did through the admin API, by act.
+    pub administered: IntCounterVec,
     /// TLS handshakes that failed or took too long.
     pub handshakes_failed: IntCounter,
 }
@@ -109,6 +113,8 @@ impl Metrics {
             connections: gauge("connections", "Open connections"),
             in_flight: gauge("requests_in_flight", "Requests in flight"),
             connections_refused: counter("connections_refused_total", "Connections refused for want of room"),
+            usage_lost: counter("usage_counts_lost_total", "Counts of the usage view that found no room"),
+            administered: counters("admin_acts_total", "What administrators did here", &["act"]),
             handshakes_failed: counter("tls_handshakes_failed_total", "TLS handshakes failed or too slow"),
             registry,
         })

@@ -1,11 +1,6 @@
 //! What both side-by-side benchmarks stand on: servers as processes of their own, and what they cost.
 use pingora::prelude::*;
-use portcullis::{
-    assembly::Assembly,
-    clock::{Clock, SystemClock},
-    config, gateway,
-    log::Log,
-};
+use portcullis::{assembly::Assembly, config, gateway, log::Log};
 use std::{
     fs,
     net::{TcpListener, TcpStream},
@@ -43,7 +38,7 @@ fn serve(kind: &str, folder: &Path, plain: &str, tls: &str, upstream: &str) {
     let main = folder.join("portcullis.toml");
     let assembly = Assembly::of(&main, config::load(&main).expect("good"), Log::off()).expect("assembled");
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    runtime.block_on(assembly.tokens.follow(SystemClock.now())).expect("loaded");
+    runtime.block_on(assembly.follow()).expect("loaded");
     let gate = || gateway::proxy::Gateway {
         provider: assembly.provider.clone(),
         tokens: assembly.tokens.clone(),

@@ -1,22 +1,28 @@
 //! `portcullis approvals`
-use super::CLOCK;
-use crate::{
-    clock::Clock,
-    grant::{Consent, approval_key},
-    store::{Change, Changes, Expect, Store},
-};
+use super::desk::{self, PAGE, when};
 use clap::Subcommand;
 use std::path::Path;
 
 /// Recorded approvals.
 #[derive(Subcommand)]
 pub enum Command {
+    /// One line an approval of an app.
+    List {
+        /// The app's `client_id`.
+        client: String,
+        /// One JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
     /// Record that a user approved an app.
     Grant {
         /// The app's `client_id`.
         client: String,
         /// The user.
         user: String,
+        /// For these scopes, space-delimited; for all that the app may have without.
+        #[arg(long)]
+        scopes: Option<String>,
     },
     /// Take an approval back: no new token is issued from it.
     Revoke {
@@ -28,20 +34,25 @@ pub enum Command {
 }
 
 /// Runs the command; a running gateway sees it with the next request.
-pub fn run(config: &Path, command: &Command) -> Result<(), String> {
-    let loaded = super::loaded(config)?;
-    let (Command::Grant { client, user } | Command::Revoke { client, user }) = command;
-    if !loaded.policy.clients.contains_key(client.as_str()) {
-        return Err(format!("there is no app {client}"));
+pub fn run(config: &Path, command: Command) -> Result<(), String> {
+    match command {
+        Command::List { client, json } => {
+            let page = async |after: &str, o: &crate::admin::Office| o.approvals(&client, after, PAGE).await;
+            let all = desk::at(config, async |o| desk::all(async |after| page(after, o).await).await)?;
+            desk::print(&all, json, |a| {
+                let scopes = a.scopes.as_ref().map_or_else(|| "all of the app's".to_owned(), |s| s.join(" "));
+                format!("{}: scopes {scopes}; since {}", a.username, when(Some(a.given)))
+            })
+        }
+        Command::Grant { client, user, scopes } => {
+            desk::at(config, async |o| o.approve(&client, &user, scopes.as_deref()).await)
+        }
+        Command::Revoke { client, user } => {
+            let was = desk::at(config, async |o| o.withdraw(&client, &user).await)?;
+            if !was {
+                println!("{user} had not approved {client}");
+            }
+            Ok(())
+        }
     }
-    if !loaded.policy.users.contains_key(user.as_str()) {
-        return Err(format!("there is no user {user}"));
-    }
-    let key = approval_key(client, user);
-    let change = match command {
-        Command::Grant { .. } => Consent { scopes: None, given: CLOCK.now() }.record(client, user),
-        Command::Revoke { .. } => Change::Delete(key, Expect::Any),
-    };
-    let store = super::store(&loaded)?;
-    super::block_on(store.commit(Changes(vec![change]), CLOCK.now()))?.map_err(|e| e.to_string())
 }

@@ -1,5 +1,10 @@
 //! `portcullis apps`
-use crate::secret::{self, Digest};
+use super::desk::{self, PAGE, when};
+use crate::{
+    admin::view::{App, Usage, Use},
+    policy::in_force::Kind,
+    secret::{self, Digest},
+};
 use clap::Subcommand;
 use std::path::Path;
 
@@ -7,7 +12,42 @@ use std::path::Path;
 #[derive(Subcommand)]
 pub enum Command {
     /// One line an app.
-    List,
+    List {
+        /// One JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// What one app may do, and how it was used.
+    Show {
+        /// The app's `client_id`.
+        client: String,
+    },
+    /// Who used an app: first and last use, tokens issued, attempts denied, authorizations that live.
+    Usage {
+        /// The app's `client_id`.
+        client: String,
+        /// One JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Block an app: it gets no token, and its tokens open nothing, until it is unblocked.
+    Block {
+        /// The app's `client_id`.
+        client: String,
+        /// Why, for whoever comes after.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Take a block back; what the app's own file blocks stays blocked.
+    Unblock {
+        /// The app's `client_id`.
+        client: String,
+    },
+    /// End all that users gave an app, and every token of it.
+    Revoke {
+        /// The app's `client_id`.
+        client: String,
+    },
     /// Make a client secret of 256 bits: the app gets the secret, its file gets the digest.
     NewSecret,
     /// Make a security token, which a user types behind the password where no browser takes part.
@@ -15,16 +55,45 @@ pub enum Command {
 }
 
 /// Runs the command.
-pub fn run(config: &Path, command: &Command) -> Result<(), String> {
+pub fn run(config: &Path, command: Command) -> Result<(), String> {
     match command {
-        Command::List => {
-            let policy = super::loaded(config)?.policy;
-            let mut clients: Vec<_> = policy.clients.values().collect();
-            clients.sort_by(|a, b| a.id.cmp(&b.id));
-            for client in clients {
-                let state = if client.blocked { " (blocked)" } else { "" };
-                println!("{}{state}: {}; scopes {}; {}", client.id, client.name, client.scopes, client.audience);
-            }
+        Command::List { json } => {
+            let apps = desk::at(config, async |o| desk::all(async |after| o.apps(after, PAGE).await).await)?;
+            desk::print(&apps, json, line)
+        }
+        Command::Show { client } => {
+            let app = desk::at(config, async |o| o.app(&client).await)?;
+            println!("{}", serde_json::to_string_pretty(&app).map_err(|e| e.to_string())?);
+            Ok(())
+        }
+        Command::Usage { client, json } => {
+            let used = async |after: &str, o: &crate::admin::Office| o.usage_of_app(&client, after, PAGE).await;
+            let usages = desk::at(config, async |o| desk::all(async |after| used(after, o).await).await)?;
+            desk::print(&usages, json, |u| usage(u.username.as_deref().unwrap_or("(nobody known)"), u))
+        }
+        Command::Block { client, reason } => {
+            let new = desk::at(config, async |o| o.block(Kind::Client, &client, reason.as_deref()).await)?;
+            println!("{client} is blocked{}", if new { "" } else { " already" });
+            Ok(())
+        }
+        Command::Unblock { client } => {
+            let (was, app) =
+                desk::at(config, async |o| Ok((o.unblock(Kind::Client, &client).await?, o.app(&client).await?)))?;
+            let by_file = app.block.is_none() && app.blocked;
+            println!(
+                "{}",
+                match (was, by_file) {
+                    (true, _) => format!("{client} is no longer blocked by an administrator"),
+                    (false, true) => format!("{client} is blocked by its own file: edit that"),
+                    (false, false) => format!("{client} was not blocked"),
+                }
+            );
+            Ok(())
+        }
+        Command::Revoke { client } => {
+            let ended = desk::at(config, async |o| o.revoke_app(&client).await)?;
+            println!("{ended} authorizations of {client} ended, and every token of it");
+            Ok(())
         }
         Command::NewSecurityToken => {
             let token = secret::random_security_token();
@@ -33,12 +102,34 @@ pub fn run(config: &Path, command: &Command) -> Result<(), String> {
                 "for the user's table:            security_token = \"sha256:{}\"",
                 Digest::of(token.as_bytes()).hex()
             );
+            Ok(())
         }
         Command::NewSecret => {
             let secret = secret::random_token();
             println!("secret, shown this once: {secret}");
             println!("for the app's file:      secrets = [\"sha256:{}\"]", Digest::of(secret.as_bytes()).hex());
+            Ok(())
         }
     }
-    Ok(())
+}
+
+fn line(app: &App) -> String {
+    let state = if app.blocked { " (blocked)" } else { "" };
+    let Use { last_used, uses, denied, .. } = app.usage;
+    format!(
+        "{}{state}: {}; scopes {}; {}; {uses} uses, {denied} denied, last used {}",
+        app.client_id,
+        app.name,
+        app.scopes.join(" "),
+        app.audience,
+        when(last_used)
+    )
+}
+
+/// One line of the usage view, which begins with `name`.
+pub fn usage(name: &str, usage: &Usage) -> String {
+    let Use { first_used, last_used, uses, denied, .. } = usage.usage;
+    let (held, approved) = (usage.authorizations, if usage.approved { ", approved" } else { "" });
+    let (first, last) = (when(first_used), when(last_used));
+    format!("{name}: {uses} uses, first {first}, last {last}; {denied} denied; {held} authorizations{approved}")
 }

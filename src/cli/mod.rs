@@ -1,14 +1,18 @@
 //! The command line: one file a command.
+mod acts;
 mod approvals;
 mod apps;
+mod authorizations;
 mod check;
 mod demo;
+mod desk;
 mod first_start;
 mod hash_password;
 mod keys;
 mod run;
 mod saml;
 mod token;
+mod users;
 
 use crate::{
     clock::SystemClock,
@@ -56,15 +60,30 @@ enum Command {
     /// Tokens: what one says, ending one, an assertion to get one.
     #[command(subcommand)]
     Token(token::Command),
-    /// Connected apps.
+    /// Connected apps: what they may do, who used them, blocking and revoking.
     #[command(subcommand)]
     Apps(apps::Command),
+    /// Users: who they are, which apps they used, blocking and revoking.
+    #[command(subcommand)]
+    Users(users::Command),
+    /// Authorizations that live, and ending one.
+    #[command(subcommand)]
+    Authorizations(authorizations::Command),
     /// SAML messages: what is wrong with one.
     #[command(subcommand)]
     Saml(saml::Command),
     /// Recorded approvals of users for self-authorised apps.
     #[command(subcommand)]
     Approvals(approvals::Command),
+    /// What administrators did, and who they were, the newest first.
+    Acts {
+        /// Lines at most.
+        #[arg(long, default_value_t = 50)]
+        most: usize,
+        /// One JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -93,9 +112,12 @@ pub fn main() -> ExitCode {
         Command::HashPassword => hash_password::hash_password(),
         Command::Keys(command) => keys::run(&config, &command),
         Command::Token(command) => token::run(&config, command),
-        Command::Apps(command) => apps::run(&config, &command),
+        Command::Apps(command) => apps::run(&config, command),
+        Command::Users(command) => users::run(&config, command),
+        Command::Authorizations(command) => authorizations::run(&config, command),
+        Command::Acts { most, json } => acts::run(&config, most, json),
         Command::Saml(command) => saml::run(&config, &command),
-        Command::Approvals(command) => approvals::run(&config, &command),
+        Command::Approvals(command) => approvals::run(&config, command),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "portcullis", &mut std::io::stdout());
             Ok(())

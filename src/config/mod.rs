@@ -144,7 +144,8 @@ pub fn load(main: &Path) -> Result<Loaded, Vec<Mistake>> {
             let revision = Digest::of(texts.join("\0").as_bytes()).hex()[..16].to_owned();
             let issuer = issuer.into();
             let salesforce = salesforce.map(Arc::new);
-            let mut policy = Policy { issuer, clients, users, routes, people, saml, salesforce, revision };
+            let barred = Arc::default();
+            let mut policy = Policy { issuer, clients, users, barred, routes, people, saml, salesforce, revision };
             let warnings = warnings(&mut policy);
             Ok(Loaded { settings, policy, certificates, warnings })
         }

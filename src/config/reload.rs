@@ -4,7 +4,7 @@ use crate::{
     clock::Clock,
     log::Log,
     metrics::Metrics,
-    policy::{SharedPolicy, diff},
+    policy::{SharedPolicy, diff, in_force::InForce},
 };
 use arc_swap::ArcSwap;
 use notify::Watcher;
@@ -33,7 +33,7 @@ pub struct Reloaded {
 pub struct Reloader {
     main: PathBuf,
     settings: Settings,
-    policy: SharedPolicy,
+    in_force: Arc<InForce>,
     certificates: Arc<ArcSwap<Certificates>>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
@@ -56,7 +56,7 @@ impl Reloader {
         Self {
             main: main.to_owned(),
             settings: loaded.settings,
-            policy: Arc::new(ArcSwap::from_pointee(loaded.policy)),
+            in_force: Arc::new(InForce::of(loaded.policy)),
             certificates: Arc::new(ArcSwap::from_pointee(loaded.certificates)),
             clock,
             metrics,
@@ -67,7 +67,12 @@ impl Reloader {
 
     /// The policy in force.
     pub fn policy(&self) -> SharedPolicy {
-        self.policy.clone()
+        self.in_force.policy()
+    }
+
+    /// What the policy in force is made of.
+    pub fn in_force(&self) -> Arc<InForce> {
+        self.in_force.clone()
     }
 
     /// The certificates in force.
@@ -88,7 +93,7 @@ impl Reloader {
         let outcome = load(&self.main);
         let (word, event) = match &outcome {
             Ok(loaded) => {
-                let mut changes = diff::changes(&self.policy.load(), &loaded.policy);
+                let mut changes = diff::changes(&self.in_force.configured(), &loaded.policy);
                 if loaded.settings != self.settings {
                     changes.push("[server] changed: it takes effect when the process starts again".to_owned());
                 }
@@ -104,7 +109,7 @@ impl Reloader {
         let loaded = outcome.inspect_err(|m| state.refused = m.iter().map(ToString::to_string).collect())?;
         state.refused.clear();
         let revision = loaded.policy.revision.clone();
-        self.policy.store(Arc::new(loaded.policy));
+        self.in_force.configure(loaded.policy);
         self.certificates.store(Arc::new(loaded.certificates));
         self.metrics.last_reload.set(now.0);
         let changes = event["changes"].as_array().into_iter().flatten();
@@ -144,7 +149,7 @@ impl Reloader {
         let mut stamp = Vec::new();
         let folder = self.main.parent().unwrap_or(Path::new("."));
         collect(folder, 3, &mut stamp);
-        for file in self.certificates.load().files().iter().chain(&self.policy.load().saml.files) {
+        for file in self.certificates.load().files().iter().chain(&self.in_force.configured().saml.files) {
             note(file, &mut stamp);
         }
         stamp.sort();

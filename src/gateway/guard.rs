@@ -100,21 +100,25 @@ pub fn check(
         (Credential::Malformed, _, _) => return Err(Denial::InvalidRequest),
         (Credential::None | Credential::Bearer(_), _, _) => return Err(Denial::Unauthenticated),
     };
-    let user_ended = policy.users.get(&*opened.subject).is_some_and(|user| !user.active);
+    let user_ended = policy.has_ended(&opened.subject);
     let entitlement = &opened.entitlement;
+    let refused = |why| {
+        tokens.tally.denied(&entitlement.client, &opened.subject, now);
+        Err(why)
+    };
     match policy.clients.get(&*entitlement.client) {
         Some(client) if !client.blocked && !user_ended && *entitlement.audience == *route.resource => {
             // A scope taken from the app is gone from its older tokens too.
             let holds = |scope: &str| entitlement.scopes.contains(scope) && client.scopes.contains(scope);
             let any = requirement.any.is_empty() || requirement.any.iter().any(holds);
             if !any || !requirement.all.iter().all(holds) {
-                return Err(Denial::InsufficientScope);
+                return refused(Denial::InsufficientScope);
             }
         }
-        _ => return Err(Denial::InvalidToken),
+        _ => return refused(Denial::InvalidToken),
     }
     if !requirement.clients.is_empty() && !requirement.clients.contains(&*entitlement.client) {
-        return Err(Denial::ClientNotAllowed);
+        return refused(Denial::ClientNotAllowed);
     }
     Ok(Permit { route, opened: Some(opened) })
 }

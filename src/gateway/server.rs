@@ -11,6 +11,7 @@ use crate::{
     config::{Loaded, reload::Reloader, server::Settings},
     log::Log,
     metrics::Metrics,
+    policy::in_force::InForce,
     store::Store,
     token::{Tokens, keys::Keys},
 };
@@ -33,6 +34,8 @@ use std::{
 /// How long a revocation by another process (the command line) may go unnoticed.
 const FEED_POLL: Duration = Duration::from_millis(200);
 const DRAIN_POLL: Duration = Duration::from_millis(100);
+/// Rounds between two writings of the usage view: what a killed process loses at most, five seconds of counts.
+const TALLY_EVERY: u32 = 25;
 const PURGE_EVERY: u32 = 300;
 const PURGE_BATCH: usize = 500;
 
@@ -41,8 +44,8 @@ pub fn run(main: &Path, loaded: Loaded) -> Result<(), String> {
     crate::log::take_diagnostics();
     let settings = loaded.settings.clone();
     let (access_log, audit) = logs(&settings)?;
-    let Assembly { policy, provider, tokens, store, reloader, clock, metrics } =
-        Assembly::of(main, loaded, audit.clone())?;
+    let assembly = Assembly::of(main, loaded, audit.clone())?;
+    let Assembly { policy, in_force, provider, tokens, store, reloader, clock, metrics } = assembly;
     let gateway = Gateway {
         provider,
         tokens: tokens.clone(),
@@ -97,7 +100,17 @@ pub fn run(main: &Path, loaded: Loaded) -> Result<(), String> {
     reloader.clone().watch().map_err(|e| format!("watching {}: {e}", main.display()))?;
     server.add_service(background_service(
         "upkeep",
-        Upkeep { tokens, store, clock, reloader, draining, metrics, logs: [access_log, audit], data: settings.data },
+        Upkeep {
+            in_force,
+            tokens,
+            store,
+            clock,
+            reloader,
+            draining,
+            metrics,
+            logs: [access_log, audit],
+            data: settings.data,
+        },
     ));
     server.run(RunArgs::default());
     Ok(())
@@ -129,6 +142,7 @@ fn plain<A: ServeHttp + Send + Sync + 'static>(name: &str, app: A, addresses: &[
 
 /// What goes on beside the requests.
 struct Upkeep {
+    in_force: Arc<InForce>,
     tokens: Arc<Tokens>,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
@@ -160,6 +174,8 @@ impl Upkeep {
         loop {
             tokio::time::sleep(DRAIN_POLL).await;
             if self.metrics.in_flight.get() == 0 {
+                // A store that does not answer now costs some counts.
+                let _ = self.tokens.tally.write_down(&*self.store, self.clock.now()).await;
                 self.logs.iter().for_each(Log::flush);
                 std::process::exit(0);
             }
@@ -181,10 +197,16 @@ impl BackgroundService for Upkeep {
             tokio::select! {
                 _ = tick.tick() => {
                     // A store that does not answer is tried again at the next tick.
-                    let _ = self.tokens.follow(self.clock.now()).await;
+                    if self.in_force.follow(&*self.store, self.clock.now()).await.is_ok() {
+                        // Behind what is blocked, so that who waits for the revocations knows both.
+                        let _ = self.tokens.follow(self.clock.now()).await;
+                    }
                     self.rotated(&mut keys);
                     let _ = self.tokens.write_down_uses(self.clock.now()).await;
                     round = round.wrapping_add(1);
+                    if round.is_multiple_of(TALLY_EVERY) {
+                        let _ = self.tokens.tally.write_down(&*self.store, self.clock.now()).await;
+                    }
                     if round.is_multiple_of(PURGE_EVERY) {
                         self.tokens.forget_expired(self.clock.now());
                         let _ = self.store.purge(self.clock.now(), PURGE_BATCH).await;

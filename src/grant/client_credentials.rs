@@ -27,7 +27,7 @@ impl Grant for ClientCredentials {
             .run_as
             .clone()
             .ok_or_else(|| OAuthError::new(Code::InvalidGrant, "no client credentials user enabled"))?;
-        if cx.policy.users.get(&subject).is_some_and(|user| !user.active) {
+        if cx.policy.has_ended(&subject) {
             return Err(OAuthError::new(Code::InvalidGrant, "no client credentials user enabled").detail("inactive"));
         }
         Ok(Redeemed {

@@ -192,12 +192,13 @@ impl Consent {
 
 /// Whether `user` is there, active, and among those an administrator lets use `client`.
 pub async fn user_may(client: &Client, user: &str, cx: &Cx) -> Result<(), OAuthError> {
+    let about = |e: OAuthError| e.about(&client.id, user);
     let refused = |detail: &str| Err(OAuthError::new(Code::InvalidGrant, "authentication failure").detail(detail));
     match (cx.user(user).await?, &client.approval) {
         (None, _) => refused("unknown user"),
-        (Some(user), _) if !user.active => refused("inactive user").map_err(|e| e.of(Situation::InactiveUser)),
+        (Some(user), _) if !user.active => refused("inactive user").map_err(|e| about(e.of(Situation::InactiveUser))),
         (Some(user), Approval::Admin(allowed)) if user.permissions.is_disjoint(allowed) => {
-            refused("not admin approved").map_err(|e| e.of(Situation::NotAdminApproved))
+            refused("not admin approved").map_err(|e| about(e.of(Situation::NotAdminApproved)))
         }
         (Some(_), Approval::Admin(_) | Approval::SelfAuthorized) => Ok(()),
     }
@@ -250,6 +251,7 @@ pub async fn approved(client: &Client, user: &str, cx: &Cx) -> Result<ScopeSet, 
     let Some(known) = cx.user(user).await? else {
         return refused("unknown user", Situation::NotApproved);
     };
+    let refused = |detail, situation| refused(detail, situation).map_err(|e: OAuthError| e.about(&client.id, user));
     if !known.active {
         return refused("inactive user", Situation::InactiveUser);
     }

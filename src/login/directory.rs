@@ -39,7 +39,8 @@ impl Default for Directory {
     }
 }
 
-fn key(name: &str) -> String {
+/// The key of the record of the person with this name.
+pub fn key(name: &str) -> String {
     format!("person/{name}")
 }
 

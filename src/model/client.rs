@@ -51,7 +51,7 @@ pub enum Approval {
 }
 
 /// A connected app.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Client {
     /// `client_id`.
     pub id: Arc<str>,

@@ -12,6 +12,7 @@ use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer, pem::PemObject};
 const SMALLEST_RSA: usize = 2048;
 
 /// A registered public key with the one algorithm family its type allows.
+#[derive(Clone)]
 pub struct VerificationKey {
     /// `kid` of a JWK, if it had one.
     pub kid: Option<String>,

@@ -1,15 +1,19 @@
 //! The immutable snapshot that one request sees from its first line to its last.
 pub mod diff;
+pub mod in_force;
 pub mod people;
 pub mod route;
 pub mod salesforce;
 pub mod saml;
 
 use crate::model::{Client, User};
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 /// Everything that a reload may change.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Policy {
     /// The issuer identifier: an https URL without trailing slash (RFC 8414 §2).
     pub issuer: Arc<str>,
@@ -17,6 +21,8 @@ pub struct Policy {
     pub clients: HashMap<Arc<str>, Arc<Client>>,
     /// Local users by name.
     pub users: HashMap<Arc<str>, Arc<User>>,
+    /// Names that the administrator blocked while it runs; nobody may act under them, whoever knows them.
+    pub barred: Arc<HashSet<Arc<str>>>,
     /// What the gate proxies.
     pub routes: route::Table,
     /// What concerns people.
@@ -27,6 +33,14 @@ pub struct Policy {
     pub salesforce: Option<Arc<salesforce::Salesforce>>,
     /// Digest of what it was built from: equal digests, equal policies.
     pub revision: String,
+}
+
+impl Policy {
+    /// Whether tokens for `subject` open nothing: it is switched off in the configuration, or blocked.
+    pub fn has_ended(&self, subject: &str) -> bool {
+        self.users.get(subject).is_some_and(|user| !user.active)
+            || !self.barred.is_empty() && self.barred.contains(subject)
+    }
 }
 
 /// The snapshot in force; replaced whole.

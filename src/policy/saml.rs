@@ -15,7 +15,7 @@ pub const ACS: &str = "/oauth2/saml/acs";
 pub const LOGOUT: &str = "/oauth2/saml/logout";
 
 /// Part of a policy.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Saml {
     /// Who we are to identity providers; without, nobody signs in by SAML.
     pub sp: Option<Arc<ServiceProvider>>,

@@ -125,8 +125,9 @@ fn no_request_object(p: &Params, _: &Client, _: &mut AuthorizationRequest, _: &C
     }
 }
 
-fn app(_: &Params, client: &Client, rq: &mut AuthorizationRequest, _: &Cx) -> Result<(), OAuthError> {
+fn app(_: &Params, client: &Client, rq: &mut AuthorizationRequest, cx: &Cx) -> Result<(), OAuthError> {
     if client.blocked {
+        cx.tokens.tally.denied(&client.id, "", cx.now);
         return Err(OAuthError::new(Code::UnauthorizedClient, "this app is blocked by admin").of(Situation::AppBlocked));
     }
     if rq.response_type == ResponseType::Code && !client.grants.contains("authorization_code") {

@@ -67,7 +67,7 @@ pub fn authenticate(headers: &HeaderMap, params: &Params, cx: &Cx) -> Result<Opt
     };
     let unknown = || refused("unknown client").of(Situation::UnknownClient);
     let client = cx.policy.clients.get(id.as_str()).ok_or_else(unknown)?.clone();
-    let wrong = |what| Err(refused(what));
+    let wrong = |what| Err(refused(what).about(&client.id, ""));
     let (proven, once) = match (&presented, client.auth_method) {
         (Presented::Secret { secret, .. }, AuthMethod::ClientSecret) => {
             // Every digest is compared, whichever matches.

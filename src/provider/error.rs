@@ -144,6 +144,8 @@ pub struct OAuthError {
     pub public: &'static str,
     /// For the audit stream; never sent.
     pub detail: String,
+    /// The client that was refused and the user it acted for, where we know them: for the usage view.
+    pub about: Option<Box<(String, String)>>,
     /// Writes that the refusal itself asks for: a replay ends its family.
     pub changes: Vec<Change>,
     /// What ends with it.
@@ -153,13 +155,28 @@ pub struct OAuthError {
 impl OAuthError {
     /// A refusal whose description says all.
     pub fn new(code: Code, public: &'static str) -> Self {
-        Self { code, situation: None, public, detail: String::new(), changes: Vec::new(), endings: Vec::new() }
+        Self {
+            code,
+            situation: None,
+            public,
+            detail: String::new(),
+            about: None,
+            changes: Vec::new(),
+            endings: Vec::new(),
+        }
     }
 
     /// The same with a private detail.
     #[must_use]
     pub fn detail(mut self, detail: impl std::fmt::Display) -> Self {
         self.detail = detail.to_string();
+        self
+    }
+
+    /// The same, with who was refused; `user` is empty where nobody we know stands behind the request.
+    #[must_use]
+    pub fn about(mut self, client: &str, user: &str) -> Self {
+        self.about = Some(Box::new((client.to_owned(), user.to_owned())));
         self
     }
 

@@ -214,6 +214,8 @@ pub async fn advance(
         (Step::Go, Some(session)) => respond::success(visit, &request, &client, &session).await,
         (Step::NotAllowed, _) => {
             let why = "user is not admin approved to access this app";
+            let user = visit.session().map_or("", |s| &*s.user);
+            cx.tokens.tally.denied(&client.id, user, cx.now);
             Ok(respond::error(
                 visit,
                 &request,

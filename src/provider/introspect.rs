@@ -24,7 +24,7 @@ pub async fn answer(request: &Request<Bytes>, cx: &Cx) -> Result<Value, OAuthErr
         }
         Err(OpenError::Invalid | OpenError::Expired | OpenError::Revoked) => return Ok(inactive),
     };
-    let user_ended = cx.policy.users.get(&*opened.subject).is_some_and(|user| !user.active);
+    let user_ended = cx.policy.has_ended(&opened.subject);
     if *opened.entitlement.client != *caller.client.id || caller.client.blocked || user_ended {
         return Ok(inactive);
     }

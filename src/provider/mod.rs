@@ -259,6 +259,11 @@ impl Provider {
     }
 
     async fn token(&self, request: &Request<Bytes>, cx: &Cx) -> Response<Bytes> {
+        if !self.tokens.ready() {
+            // What is blocked is not known yet, so nothing can be decided (S66).
+            let why = OAuthError::new(Code::TemporarilyUnavailable, "the service cannot decide now; try again");
+            return settle("token", cx, Err(why));
+        }
         let mut trace = token::Trace::default();
         let outcome = token::answer(request, cx, &mut trace).await;
         settle("token", cx, token::told(outcome, &trace, cx).await.map(Some))

@@ -28,7 +28,7 @@ pub enum Stranger {
     /// A user of the configuration.
     #[error("{1:?} is in users.toml, and {0} may not speak for those: existing_users is not set")]
     Existing(String, String),
-    /// A user of the configuration who is switched off.
+    /// A user of the configuration who is switched off, or anybody whom the administrator blocked.
     #[error("{0:?} is not active")]
     Inactive(String),
     /// Somebody whom another IdP brought.
@@ -50,13 +50,13 @@ impl Cx {
             return Ok(None);
         }
         let known = self.login.directory.find(name, &*self.store, self.now).await?;
-        Ok(known.filter(|k| self.brought(k)).map(|k| k.user.clone()))
+        Ok(known.filter(|k| self.brought(k)).map(|k| self.standing(name, &k)))
     }
 
     /// The same, of those who were looked for while this request was served.
     pub fn seen(&self, name: &str) -> Option<Arc<User>> {
         let own = self.policy.users.get(name).cloned();
-        own.or_else(|| self.login.directory.recent(name).filter(|k| self.brought(k)).map(|k| k.user.clone()))
+        own.or_else(|| self.login.directory.recent(name).filter(|k| self.brought(k)).map(|k| self.standing(name, &k)))
     }
 
     /// Whether `partner` may speak for the user `name`: with whose authority, or why not. Whom it brought itself it may
@@ -78,9 +78,19 @@ impl Cx {
             Some(known) if known.person.idp != partner.idp.entity => {
                 Err(Stranger::Another(known.person.idp.clone(), name.to_owned()))
             }
+            Some(_) if self.policy.barred.contains(name) => Err(Stranger::Inactive(name.to_owned())),
             Some(_) if partner.create_users => Ok(Authority::Brought),
             Some(_) | None => Err(Stranger::Unknown(name.to_owned())),
         })
+    }
+
+    /// A person as a user; one whom the administrator blocked is not active.
+    fn standing(&self, name: &str, known: &Known) -> Arc<User> {
+        if self.policy.barred.contains(name) {
+            Arc::new(User { active: false, ..User::clone(&known.user) })
+        } else {
+            known.user.clone()
+        }
     }
 
     fn brought(&self, known: &Known) -> bool {

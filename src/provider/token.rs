@@ -86,6 +86,12 @@ pub async fn told(mut outcome: Result<Value, OAuthError>, trace: &Trace, cx: &Cx
             outcome = Err(unwritten.into());
         }
     }
+    if let Err(error) = &outcome {
+        let (client, user) = error.about.as_deref().map_or((&*trace.client, &*trace.subject), |(c, u)| (c, u));
+        if !client.is_empty() {
+            cx.tokens.tally.denied(client, user, cx.now);
+        }
+    }
     let (name, detail) = match &outcome {
         Ok(_) => ("issued", ""),
         Err(error) => (error.code.name(), error.detail.as_str()),
@@ -152,6 +158,7 @@ pub async fn issue(redeemed: Redeemed, once: Option<Change>, shape: &Shape, cx: 
         StoreError::Conflict(key) if Some(&key) == proof.as_ref() => client_auth::replayed(StoreError::Conflict(key)),
         other => used_before(other),
     })?;
+    cx.tokens.tally.issued(&client.id, &subject, cx.now);
     Ok(match second {
         Some(settings) => salesforce::answer::token(answer, &client, &subject, shape.secret.as_ref(), settings, cx.now),
         None => answer,

@@ -10,6 +10,7 @@ use aws_lc_rs::{
 };
 use bergshamra_dsig::DsigContext;
 use bergshamra_keys::{KeysManager, loader::load_x509_cert_der};
+use std::sync::Arc;
 use x509_cert::{
     Certificate,
     der::{Decode, Encode, oid::ObjectIdentifier},
@@ -39,9 +40,10 @@ struct Pinned {
 }
 
 /// Keys pinned for one issuer: several during a rollover, and none means that nothing is accepted (S63).
+#[derive(Clone)]
 pub struct TrustedKeys {
-    keys: Vec<Pinned>,
-    pub(super) context: DsigContext,
+    keys: Arc<[Pinned]>,
+    pub(super) context: Arc<DsigContext>,
 }
 
 impl std::fmt::Debug for TrustedKeys {
@@ -64,12 +66,12 @@ impl TrustedKeys {
             }
         }
         // Its defaults are ours: keys of the manager alone, references to an ancestor, every digest computed.
-        Ok(Self { keys, context: DsigContext::new(manager) })
+        Ok(Self { keys: keys.into(), context: Arc::new(DsigContext::new(manager)) })
     }
 
     /// No key.
     pub fn none() -> Self {
-        Self { keys: Vec::new(), context: DsigContext::new(KeysManager::new()) }
+        Self { keys: Arc::new([]), context: Arc::new(DsigContext::new(KeysManager::new())) }
     }
 
     /// Whether there is none.

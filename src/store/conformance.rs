@@ -27,18 +27,22 @@ async fn suite(store: Arc<dyn Store>) {
 
     store.commit(put("a/3", Some(1_010), Expect::Absent), NOW).await.unwrap();
     assert_eq!(store.find("kind/a", NOW).await.unwrap().len(), 2);
+    let keys = |page: Vec<Record>| page.into_iter().map(|r| r.key).collect::<Vec<_>>();
+    assert_eq!(keys(store.page("a/", "", 1, NOW).await.unwrap()), ["a/1"], "a page is as long as was asked");
+    assert_eq!(keys(store.page("a/", "a/1", 9, NOW).await.unwrap()), ["a/3"], "and begins behind the last one's end");
+    assert_eq!(keys(store.page("b/", "a/1", 9, NOW).await.unwrap()), [""; 0]);
     assert_eq!(store.scan("a/", Timestamp(1_010)).await.unwrap().len(), 1, "expired at its instant");
     store.commit(put("a/3", Some(1_020), Expect::Absent), Timestamp(1_010)).await.unwrap();
     assert_eq!(store.purge(Timestamp(1_015), 10).await.unwrap(), 0);
     assert_eq!(store.purge(Timestamp(1_021), 10).await.unwrap(), 1);
 
     assert_eq!(store.feed(0, 10).await.unwrap(), [], "nobody else has to hear of these");
-    for key in ["revoked/1", "revoked/2", "revoked/1"] {
+    for key in ["revoked/1", "blocked/2", "revoked/1"] {
         store.commit(put(key, None, Expect::Any), NOW).await.unwrap();
     }
     assert!(store.commit(put("revoked/3", None, Expect::Version(7)), NOW).await.is_err());
     let feed = store.feed(0, 10).await.unwrap();
-    assert_eq!(feed.iter().map(|e| &*e.key).collect::<Vec<_>>(), ["revoked/1", "revoked/2", "revoked/1"]);
+    assert_eq!(feed.iter().map(|e| &*e.key).collect::<Vec<_>>(), ["revoked/1", "blocked/2", "revoked/1"]);
     assert!(feed.windows(2).all(|w| w[0].sequence < w[1].sequence));
     assert_eq!(store.feed_end().await.unwrap(), feed.last().unwrap().sequence);
     assert_eq!(store.feed(feed[0].sequence, 1).await.unwrap(), feed[1..2]);

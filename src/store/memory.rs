@@ -1,5 +1,5 @@
 //! A store in memory, for tests and for proving the suite.
-use super::{ANNOUNCED, Change, Changes, Expect, FeedEntry, Record, Store, StoreError};
+use super::{Change, Changes, Expect, FeedEntry, Record, Store, StoreError, is_announced};
 use crate::clock::Timestamp;
 use std::{
     collections::BTreeMap,
@@ -83,7 +83,7 @@ impl Store for MemoryStore {
             };
             before.push((key, replaced));
         }
-        state.feed.extend(before.into_iter().map(|(key, _)| key).filter(|key| key.starts_with(ANNOUNCED)));
+        state.feed.extend(before.into_iter().map(|(key, _)| key).filter(|key| is_announced(key)));
         Ok(())
     }
 

@@ -85,6 +85,14 @@ pub trait Store: Send + Sync + 'static {
     async fn find(&self, index: &str, now: Timestamp) -> Result<Vec<Record>, StoreError>;
     /// All live records whose key starts with `prefix`, ordered by key.
     async fn scan(&self, prefix: &str, now: Timestamp) -> Result<Vec<Record>, StoreError>;
+    /// At most `limit` live records whose key starts with `prefix` and comes after `after`, ordered by key: one page of
+    /// what may be long.
+    async fn page(&self, prefix: &str, after: &str, limit: usize, now: Timestamp) -> Result<Vec<Record>, StoreError> {
+        let mut all = self.scan(prefix, now).await?;
+        all.retain(|r| r.key.as_str() > after);
+        all.truncate(limit);
+        Ok(all)
+    }
     /// Makes all changes atomically and durably, or none.
     async fn commit(&self, changes: Changes, now: Timestamp) -> Result<(), StoreError>;
     /// Removes up to `limit` records that expired before `before`, and feed entries beyond the newest [`FEED_KEPT`];
@@ -96,8 +104,13 @@ pub trait Store: Send + Sync + 'static {
     async fn feed_end(&self) -> Result<u64, StoreError>;
 }
 
-/// What a key begins with whose changes other nodes must hear of; the feed tells of no others.
-pub const ANNOUNCED: &str = "revoked/";
+/// What keys begin with whose changes other nodes must hear of; the feed tells of no others.
+pub const ANNOUNCED: [&str; 3] = ["revoked/", "blocked/", "registered/"];
+
+/// Whether the feed tells of changes under `key`.
+pub fn is_announced(key: &str) -> bool {
+    ANNOUNCED.iter().any(|prefix| key.starts_with(prefix))
+}
 
 /// Feed entries that a purge leaves: who has fallen further behind reads everything anew.
 pub const FEED_KEPT: u64 = 100_000;

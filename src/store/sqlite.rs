@@ -1,6 +1,6 @@
 //! The embedded default: SQLite in WAL mode, synchronous FULL, one writer that commits in groups, readers that read in
 //! groups. All on threads of their own: whoever waits for many answers is woken once.
-use super::{ANNOUNCED, Change, Changes, Expect, FEED_KEPT, FeedEntry, Record, Store, StoreError};
+use super::{Change, Changes, Expect, FEED_KEPT, FeedEntry, Record, Store, StoreError, is_announced};
 use crate::{clock::Timestamp, metrics::Metrics, secret::Digest};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::{
@@ -214,7 +214,7 @@ fn write(connection: &Connection, change: &Change, version: u64) -> rusqlite::Re
             key
         }
     };
-    if key.starts_with(ANNOUNCED) {
+    if is_announced(key) {
         connection.prepare_cached("INSERT INTO feed (key) VALUES (?1)")?.execute([key])?;
     }
     Ok(())
@@ -268,6 +268,22 @@ impl Store for SqliteStore {
 
     async fn scan(&self, prefix: &str, now: Timestamp) -> Result<Vec<Record>, StoreError> {
         self.select("key >= ?1 AND substr(key, 1, length(?1)) = ?1", prefix.to_owned(), now).await
+    }
+
+    async fn page(&self, prefix: &str, after: &str, limit: usize, now: Timestamp) -> Result<Vec<Record>, StoreError> {
+        let (prefix, after) = (prefix.to_owned(), after.to_owned());
+        self.read(move |c| {
+            let text = format!(
+                "SELECT {COLUMNS} FROM record WHERE key > ?1 AND key >= ?2 AND key < ?3 \
+                AND (expires IS NULL OR expires > ?4) ORDER BY key LIMIT ?5"
+            );
+            let mut statement = c.prepare_cached(&text)?;
+            // No key holds the last character there is.
+            let end = format!("{prefix}\u{10FFFF}");
+            let rows = statement.query_map(params![after, prefix, end, now.0, limit as u64], raw)?;
+            rows.map(|row| checked(row?)).collect()
+        })
+        .await
     }
 
     async fn commit(&self, changes: Changes, now: Timestamp) -> Result<(), StoreError> {

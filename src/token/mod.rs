@@ -7,6 +7,7 @@ mod place;
 pub mod revocation;
 mod shared;
 pub mod signer;
+pub mod tally;
 pub mod usage;
 pub mod vault;
 
@@ -88,6 +89,8 @@ pub struct Tokens {
     followed: AtomicU64,
     shared: Shared,
     usage: Usage,
+    /// The usage view, as far as this process has counted it.
+    pub tally: tally::Tally,
     places: SipHasher24,
     hits: IntCounter,
     misses: IntCounter,
@@ -120,6 +123,7 @@ impl Tokens {
             followed: AtomicU64::new(0),
             shared: Shared::default(),
             usage: Usage::default(),
+            tally: tally::Tally::new(metrics.usage_lost.clone()),
             places: SipHasher24::new_with_key(&secret::random::<16>()),
             hits: counter("hit"),
             misses: counter("miss"),
@@ -288,6 +292,7 @@ impl Tokens {
         if let Some(authorization) = &opened.authorization {
             self.usage.note(authorization, opened.generation, now);
         }
+        self.tally.opened(&opened.entitlement.client, &opened.subject, now);
         Some(opened)
     }
 

@@ -2,7 +2,7 @@
 use crate::{
     clock::Timestamp,
     secret,
-    store::{ANNOUNCED, Change, Expect, Record},
+    store::{Change, Expect, Record},
 };
 use siphasher::sip::SipHasher13;
 use std::{
@@ -14,7 +14,8 @@ use std::{
     },
 };
 
-const PREFIX: &str = ANNOUNCED;
+/// Announced to other nodes: see [`crate::store::ANNOUNCED`].
+const PREFIX: &str = "revoked/";
 /// Shared flags; two mebibytes.
 const BUCKETS: usize = 1 << 18;
 

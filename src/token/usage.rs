@@ -27,7 +27,8 @@ pub struct Used {
 #[derive(Default)]
 pub struct Usage(Mutex<HashMap<Arc<str>, Used>>);
 
-fn key(authorization: &str) -> String {
+/// The key of the note on an authorization.
+pub fn key(authorization: &str) -> String {
     format!("used/{authorization}")
 }
 

@@ -1,5 +1,6 @@
 //! Behaviour through the door: the provider's requests, the gate's sockets, the program as a process.
 #![allow(clippy::unwrap_used)] // a test ends where its ground gives way
+mod administration;
 mod architecture;
 mod browser;
 mod clients;

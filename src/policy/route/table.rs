@@ -17,7 +17,7 @@ pub enum Found {
 }
 
 /// Routes in order of specificity, found by what their paths begin with rather than one after the other.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Table {
     routes: Vec<Arc<Route>>,
     exact: HashMap<String, Vec<usize>>,

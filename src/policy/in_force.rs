@@ -1,0 +1,237 @@
+//! The policy in force: the configuration, and laid over it what the administrator decided while it runs. Decisions are
+//! records of the store; this node takes them up at once where it made them, and by the feed where another process did.
+use super::{Policy, SharedPolicy};
+use crate::{
+    clock::Timestamp,
+    model::{Client, User},
+    store::{Store, StoreError},
+};
+use arc_swap::ArcSwap;
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// What the keys of blocked apps and users begin with; see [`crate::store::ANNOUNCED`].
+const BLOCKED: &str = "blocked/";
+const FEED_BATCH: usize = 1000;
+
+/// What can be blocked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A connected app.
+    Client,
+    /// A user, local or brought by an identity provider.
+    User,
+}
+
+impl Kind {
+    /// As keys and the audit stream say it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::User => "user",
+        }
+    }
+
+    /// The key of the record that says that `name` is blocked.
+    pub fn key(self, name: &str) -> String {
+        format!("{BLOCKED}{}/{name}", self.word())
+    }
+}
+
+/// What was decided, as far as this node has heard.
+#[derive(Clone, Debug, Default)]
+struct Decided {
+    clients: BTreeSet<String>,
+    users: BTreeSet<String>,
+}
+
+impl Decided {
+    /// Takes up that there is a record under `key`, or none any more; `false` if it is no business of ours.
+    fn take_up(&mut self, key: &str, there: bool) -> bool {
+        let Some((kind, name)) = key.strip_prefix(BLOCKED).and_then(|rest| rest.split_once('/')) else { return false };
+        let names = match kind {
+            "client" => &mut self.clients,
+            "user" => &mut self.users,
+            _ => return false,
+        };
+        if there {
+            names.insert(name.to_owned())
+        } else {
+            names.remove(name)
+        };
+        true
+    }
+
+    fn is_empty(&self) -> bool {
+        self.clients.is_empty() && self.users.is_empty()
+    }
+
+    fn over(&self, configured: &Arc<Policy>) -> Arc<Policy> {
+        if self.is_empty() {
+            return configured.clone();
+        }
+        let mut policy = Policy::clone(configured);
+        for id in &self.clients {
+            if let Some(client) = policy.clients.get_mut(id.as_str()) {
+                *client = Arc::new(Client { blocked: true, ..Client::clone(client) });
+            }
+        }
+        for name in &self.users {
+            if let Some(user) = policy.users.get_mut(name.as_str()) {
+                *user = Arc::new(User { active: false, ..User::clone(user) });
+            }
+        }
+        policy.barred = Arc::new(self.users.iter().map(|name| Arc::from(name.as_str())).collect::<HashSet<_>>());
+        Arc::new(policy)
+    }
+}
+
+struct State {
+    configured: Arc<Policy>,
+    decided: Decided,
+    /// The newest entry of the feed that was taken up; nothing is known without.
+    followed: Option<u64>,
+}
+
+/// Holds the snapshot that requests load, and makes it anew from its two parts when one changes.
+pub struct InForce {
+    state: Mutex<State>,
+    /// One reading of the store at a time, so that an older one never replaces a newer one.
+    turn: tokio::sync::Mutex<()>,
+    policy: SharedPolicy,
+}
+
+impl InForce {
+    /// The configuration alone; call [`Self::follow`] before anything is decided by it.
+    pub fn of(configured: Policy) -> Self {
+        let configured = Arc::new(configured);
+        let policy = Arc::new(ArcSwap::new(configured.clone()));
+        let state = State { configured, decided: Decided::default(), followed: None };
+        Self { state: Mutex::new(state), turn: tokio::sync::Mutex::new(()), policy }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The snapshot in force.
+    pub fn policy(&self) -> SharedPolicy {
+        self.policy.clone()
+    }
+
+    /// The configuration, without what was decided since.
+    pub fn configured(&self) -> Arc<Policy> {
+        self.state().configured.clone()
+    }
+
+    /// Puts another configuration in force, under the same decisions.
+    pub fn configure(&self, configured: Policy) {
+        let mut state = self.state();
+        state.configured = Arc::new(configured);
+        self.policy.store(state.decided.over(&state.configured));
+    }
+
+    /// Takes up what was decided under `keys`; when it returns, every later request sees it.
+    pub async fn hear(&self, keys: &[String], store: &dyn Store, now: Timestamp) -> Result<(), StoreError> {
+        let _turn = self.turn.lock().await;
+        self.read(keys.iter().map(String::as_str), store, now).await
+    }
+
+    /// Takes up what other processes decided since the last call; the first call reads everything.
+    pub async fn follow(&self, store: &dyn Store, now: Timestamp) -> Result<(), StoreError> {
+        let _turn = self.turn.lock().await;
+        loop {
+            let Some(after) = self.state().followed else { return self.read_all(store, now).await };
+            let entries = store.feed(after, FEED_BATCH).await?;
+            let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(()) };
+            if first.sequence > after + 1 {
+                // Fallen behind what a purge left, or a number was never used: both are rare.
+                return self.read_all(store, now).await;
+            }
+            self.read(entries.iter().map(|e| e.key.as_str()), store, now).await?;
+            self.state().followed = Some(last.sequence);
+        }
+    }
+
+    async fn read(
+        &self,
+        keys: impl Iterator<Item = &str>,
+        store: &dyn Store,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut decided = self.state().decided.clone();
+        let mut changed = false;
+        for key in keys.filter(|key| key.starts_with(BLOCKED)) {
+            changed |= decided.take_up(key, store.get(key, now).await?.is_some());
+        }
+        if changed {
+            self.lay(decided);
+        }
+        Ok(())
+    }
+
+    async fn read_all(&self, store: &dyn Store, now: Timestamp) -> Result<(), StoreError> {
+        // Before the records: what changes meanwhile is read twice rather than never.
+        let end = store.feed_end().await?;
+        let mut decided = Decided::default();
+        for record in store.scan(BLOCKED, now).await? {
+            decided.take_up(&record.key, true);
+        }
+        self.lay(decided);
+        self.state().followed = Some(end);
+        Ok(())
+    }
+
+    fn lay(&self, decided: Decided) {
+        let mut state = self.state();
+        self.policy.store(decided.over(&state.configured));
+        state.decided = decided;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Change, Changes, Expect, Record, memory::MemoryStore};
+
+    const NOW: Timestamp = Timestamp(10);
+
+    fn user(name: &str) -> User {
+        let (permissions, profile) = Default::default();
+        User { username: name.into(), permissions, password: None, security_token: None, active: true, profile }
+    }
+
+    fn configured() -> Policy {
+        let mut policy = Policy::default();
+        policy.users.insert("alice".into(), Arc::new(user("alice")));
+        policy
+    }
+
+    async fn put(store: &MemoryStore, key: &str) {
+        let record = Record { key: key.to_owned(), version: 0, index: None, expires: None, body: Vec::new() };
+        store.commit(Changes(vec![Change::Put(record, Expect::Any)]), NOW).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn decisions_lie_over_the_configuration_and_outlive_its_reload() {
+        let (store, all) = (MemoryStore::default(), InForce::of(configured()));
+        put(&store, "blocked/user/alice").await;
+        put(&store, "blocked/user/of-an-idp").await;
+        all.follow(&store, NOW).await.unwrap();
+        let ended = |name: &str| all.policy().load().has_ended(name);
+        assert!(ended("alice") && ended("of-an-idp") && !ended("bob"));
+        assert!(!all.policy().load().users["alice"].active && all.configured().users["alice"].active);
+        all.configure(configured());
+        assert!(ended("alice"), "a reload takes no decision back");
+        let gone = Change::Delete(Kind::User.key("alice"), Expect::Any);
+        store.commit(Changes(vec![gone]), NOW).await.unwrap();
+        assert!(ended("alice"), "not heard of yet");
+        all.follow(&store, NOW).await.unwrap();
+        assert!(!ended("alice") && ended("of-an-idp"));
+        put(&store, "blocked/user/alice").await;
+        all.hear(&[Kind::User.key("alice")], &store, NOW).await.unwrap();
+        assert!(ended("alice"), "who decides hears at once");
+    }
+}
