@@ -47,6 +47,7 @@ fn serve(kind: &str, folder: &Path, plain: &str, tls: &str, upstream: &str) {
         metrics: assembly.metrics.clone(),
         access_log: Log::off(),
         peers: Default::default(),
+        pace: Default::default(),
     };
     let mut service = http_proxy_service(&server.configuration, gate());
     service.add_tcp(plain);

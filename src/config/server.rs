@@ -36,6 +36,9 @@ pub struct ServerTable {
     /// Seconds from a request's first byte to the end of its header.
     #[serde(default = "ten")]
     header_timeout: u64,
+    /// Seconds between two reads of a request's body, and before it must bring 128 bytes a second on average.
+    #[serde(default = "twenty")]
+    body_timeout: u64,
     /// Open connections at most, over all listeners.
     #[serde(default = "many")]
     max_connections: usize,
@@ -67,6 +70,8 @@ pub struct Settings {
     pub handshake_timeout: Duration,
     /// Limit of a request's header.
     pub header_timeout: Duration,
+    /// Limit of a pause in a request's body.
+    pub body_timeout: Duration,
     /// Open connections at most.
     pub max_connections: usize,
     /// Time to drain.
@@ -95,6 +100,10 @@ fn ten() -> u64 {
     10
 }
 
+fn twenty() -> u64 {
+    20
+}
+
 fn many() -> usize {
     20_000
 }
@@ -112,9 +121,12 @@ pub fn read(raw: ServerTable, dev: bool, found: &mut Findings<'_>) -> Settings {
     if all.len() < count {
         found.wrong("listen", "an address is named twice");
     }
-    for (key, value) in
-        [("handshake_timeout", raw.handshake_timeout), ("header_timeout", raw.header_timeout), ("grace", raw.grace)]
-    {
+    for (key, value) in [
+        ("handshake_timeout", raw.handshake_timeout),
+        ("header_timeout", raw.header_timeout),
+        ("body_timeout", raw.body_timeout),
+        ("grace", raw.grace),
+    ] {
         if !(1..=600).contains(&value) {
             found.wrong(key, "between 1 and 600 seconds");
         }
@@ -139,6 +151,7 @@ pub fn read(raw: ServerTable, dev: bool, found: &mut Findings<'_>) -> Settings {
         cache_bytes: raw.cache_mib.saturating_mul(1 << 20),
         handshake_timeout: Duration::from_secs(raw.handshake_timeout),
         header_timeout: Duration::from_secs(raw.header_timeout),
+        body_timeout: Duration::from_secs(raw.body_timeout),
         max_connections: raw.max_connections,
         grace: Duration::from_secs(raw.grace),
         access_log: raw.access_log.as_deref().map(place),

@@ -34,7 +34,7 @@ pub fn canonical(raw: &[u8]) -> Result<&str, Refused> {
     }
     let mut escapes = path.split('%');
     escapes.next();
-    if !escapes.all(harmless_escape) {
+    if !escapes.all(harmless_escape) || !escapes_text(path) {
         return Err(Refused::Ambiguous);
     }
     let mut segments = path[1..].split('/').peekable();
@@ -45,6 +45,14 @@ pub fn canonical(raw: &[u8]) -> Result<&str, Refused> {
         }
     }
     Ok(path)
+}
+
+/// Whether the escapes spell UTF-8, as an overlong form of `.` or `/` that some decoders take does not, and no segment is
+/// dots to whoever trims spaces.
+fn escapes_text(path: &str) -> bool {
+    let dots = |segment: &str| matches!(segment.trim(), "." | "..");
+    let text = |decoded: std::borrow::Cow<'_, str>| !decoded.split('/').any(dots);
+    !path.contains('%') || percent_encoding::percent_decode_str(path).decode_utf8().is_ok_and(text)
 }
 
 /// Whether an escape stands for a byte that could neither be written plainly nor changes the path's shape.
@@ -82,6 +90,10 @@ mod tests {
             "/é",
             "/a\r\nb",
             "/a#b",
+            "/%c0%ae%c0%ae/a",
+            "/%ff",
+            "/a/%20../b",
+            "/a/..%20",
         ] {
             assert!(canonical(bad.as_bytes()).is_err(), "{bad}");
         }

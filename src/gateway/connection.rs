@@ -1,6 +1,7 @@
 //! From an accepted socket to requests: TLS, and deadlines that Pingora does not keep.
 use super::{
     ctx::{HeaderSeen, KEEPALIVE},
+    http2,
     proxy::Gateway,
 };
 use crate::{config::certificate::Certificates, metrics::Metrics};
@@ -117,7 +118,8 @@ impl ServerApp for Front {
         };
         let stream: Stream = Box::new(stream);
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-            return self.proxy.process_new(stream, shutdown).await;
+            http2::serve(&self.proxy, stream, shutdown, self.limits).await;
+            return None;
         }
         self.http1(stream, shutdown).await;
         None

@@ -1,5 +1,5 @@
 //! What one request carries through the phases.
-use super::{guard::Permit, upstream::Attempt};
+use super::{guard::Permit, pace::Brought, upstream::Attempt};
 use crate::{metrics::Counted, secret};
 use http::{HeaderMap, HeaderValue};
 use std::{
@@ -62,6 +62,8 @@ pub struct Ctx {
     pub attempt: Attempt,
     /// How many of them did not answer.
     pub failed: usize,
+    /// What its body has brought.
+    pub body: Brought,
     /// Counts it as in flight.
     pub counted: Option<Counted>,
 }
@@ -81,6 +83,7 @@ impl Ctx {
             sent: None,
             attempt: Attempt::First,
             failed: 0,
+            body: Brought::default(),
             counted: None,
         }
     }

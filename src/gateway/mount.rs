@@ -11,7 +11,7 @@ const UNWANTED_BODY: usize = 64 << 10;
 const UNWANTED_TIME: Duration = Duration::from_millis(500);
 
 /// Reads the request whole.
-pub async fn read(session: &mut Session) -> Result<Request<Bytes>> {
+pub async fn read(session: &mut Session, limit: Duration) -> Result<Request<Bytes>> {
     let mut body = BytesMut::new();
     let read = async {
         while let Some(part) = session.read_request_body().await? {
@@ -22,7 +22,7 @@ pub async fn read(session: &mut Session) -> Result<Request<Bytes>> {
         }
         Ok(())
     };
-    tokio::time::timeout(BODY_TIME, read)
+    tokio::time::timeout(limit.min(BODY_TIME), read)
         .await
         .map_err(|_| Error::explain(HTTPStatus(408), "the body came too slowly"))??;
     let head = session.req_header();

@@ -3,9 +3,11 @@ use super::{
     canonical::canonical,
     ctx::{Admitted, Ctx, HeaderSeen, KEEPALIVE},
     denial::Told,
+    framing,
     guard::{self, Carried, Denial},
     identity::{self, Arrival},
     mount,
+    pace::Pace,
     upstream::Peers,
 };
 use crate::{
@@ -19,17 +21,22 @@ use crate::{
     provider::{Provider, gate_session},
     token::{Opened, Tokens},
 };
-use http::{
-    HeaderMap, StatusCode,
-    header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
-};
+use bytes::Bytes;
+use http::{StatusCode, header::HOST};
 use pingora::{
     http::{RequestHeader, ResponseHeader},
     prelude::*,
     proxy::{FailToProxy, ProxyHttp, Session},
 };
 use serde_json::json;
-use std::{any::Any, sync::Arc, time::Instant};
+use std::{
+    any::Any,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// How long a client may take nothing of what is written to it.
+const TAKING: Duration = Duration::from_secs(30);
 
 /// The gate.
 pub struct Gateway {
@@ -47,6 +54,8 @@ pub struct Gateway {
     pub access_log: Log,
     /// The ways to upstreams.
     pub peers: Peers,
+    /// How slowly bodies may come.
+    pub pace: Pace,
 }
 
 #[async_trait::async_trait]
@@ -66,18 +75,24 @@ impl ProxyHttp for Gateway {
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
         // Pingora's default is to keep an idle connection for ever.
         session.set_keepalive(Some(KEEPALIVE));
+        session.set_read_timeout(Some(self.pace.pause));
+        session.set_write_timeout(Some(TAKING));
+        let sound = {
+            let raw = session.as_http1().map(|session| session.get_headers_raw_bytes()).unwrap_or_default();
+            framing::sound(&raw, session.req_header())
+        };
         let request = session.req_header();
         ctx.begin(&request.headers);
         ctx.counted = Some(self.metrics.request_begun());
         let raw = request.raw_path();
         let raw = raw.split(|b| *b == b'?').next().unwrap_or(raw);
-        let (Ok(path), Some(host), false) = (canonical(raw), host(request), ambiguous(&request.headers)) else {
+        let (Ok(path), Some(host), false) = (canonical(raw), host(request), !sound) else {
             session.set_keepalive(None);
             return self.deny(session, ctx, Denial::InvalidRequest, Told::nothing(ErrorStyle::Oauth)).await;
         };
         if self.provider.owns(path) {
             (ctx.outcome, ctx.reason) = ("local", "provider");
-            let request = mount::read(session).await?;
+            let request = mount::read(session, self.pace.pause).await?;
             let mut response = self.provider.handle(request).await;
             response.headers_mut().insert(identity::REQUEST_ID, ctx.request_id.clone());
             mount::send(session, response).await?;
@@ -119,6 +134,20 @@ impl ProxyHttp for Gateway {
                 self.deny(session, ctx, denial, told).await
             }
         }
+    }
+
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end: bool,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        // What flows after an upgrade is no body.
+        if session.was_upgraded() {
+            return Ok(());
+        }
+        ctx.body.take(body.as_ref().map_or(0, Bytes::len), self.pace)
     }
 
     async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
@@ -215,7 +244,7 @@ impl Gateway {
         self.metrics.decisions.with_label_values(&[&*ctx.route, "deny", ctx.reason]).inc();
         let back = session.req_header().uri.path_and_query().map_or("/", |p| p.as_str());
         let back: String = form_urlencoded::byte_serialize(back.as_bytes()).collect();
-        let mut response = http::Response::new(bytes::Bytes::new());
+        let mut response = http::Response::new(Bytes::new());
         *response.status_mut() = StatusCode::SEE_OTHER;
         let to = format!("{}?rd={back}", crate::provider::paths::START);
         if let Ok(to) = http::HeaderValue::from_str(&to) {
@@ -258,9 +287,14 @@ fn host(request: &RequestHeader) -> Option<String> {
     let authority = request.uri.authority().map(|a| plain(a.as_str()));
     match (authority, header) {
         (Some(a), Some(h)) if a != h => None,
-        (Some(host), _) | (None, Some(host)) if !host.is_empty() && !host.contains(['@', '/']) => Some(host),
+        (Some(host), _) | (None, Some(host)) if !host.is_empty() && host.bytes().all(names_a_host) => Some(host),
         _ => None,
     }
+}
+
+/// A byte of a name or an address (RFC 3986 §3.2.2), without what nobody has in one: escapes and sub-delimiters.
+fn names_a_host(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':' | b'[' | b']')
 }
 
 /// Host and port as the browser sees them, lower case.
@@ -268,13 +302,6 @@ fn authority(request: &RequestHeader) -> String {
     let named = request.uri.authority().map(|a| a.as_str());
     let header = request.headers.get(HOST).and_then(|h| h.to_str().ok());
     named.or(header).unwrap_or_default().to_ascii_lowercase()
-}
-
-/// Whether two readers might take different requests out of these headers.
-fn ambiguous(headers: &HeaderMap) -> bool {
-    let count = |name| headers.get_all(name).iter().count();
-    let (length, encoding) = (count(CONTENT_LENGTH), count(TRANSFER_ENCODING));
-    count(HOST) > 1 || length + encoding > 1
 }
 
 fn failure_status(e: &Error) -> u16 {

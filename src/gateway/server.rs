@@ -2,6 +2,7 @@
 use super::{
     admin::{Admin, Echo, Redirect},
     connection::{Front, Limits},
+    pace::Pace,
     proxy::Gateway,
     upstream::Peers,
 };
@@ -16,7 +17,7 @@ use crate::{
     token::{Tokens, keys::Keys},
 };
 use pingora::{
-    apps::{HttpServerOptions, http_app::ServeHttp},
+    apps::http_app::ServeHttp,
     proxy::HttpProxy,
     server::{RunArgs, Server, ShutdownWatch, configuration::ServerConf},
     services::{background::BackgroundService, background::background_service, listening::Service},
@@ -54,6 +55,7 @@ pub fn run(main: &Path, loaded: Loaded) -> Result<(), String> {
         metrics: metrics.clone(),
         access_log: access_log.clone(),
         peers: Peers::default(),
+        pace: Pace { pause: settings.body_timeout },
     };
     free(&settings)?;
 
@@ -70,9 +72,6 @@ pub fn run(main: &Path, loaded: Loaded) -> Result<(), String> {
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     let mut proxy = HttpProxy::new(gateway, server.configuration.clone());
-    let mut options = HttpServerOptions::default();
-    options.h2_idle_timeout = Some(Duration::from_secs(60));
-    proxy.server_options = Some(options);
     proxy.handle_init_modules();
     let limits = Limits {
         handshake: settings.handshake_timeout,

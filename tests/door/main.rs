@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // a test ends where its ground gives way
 mod administration;
 mod architecture;
+mod attacks;
 mod browser;
 mod clients;
 mod command_line;
