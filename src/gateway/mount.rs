@@ -11,7 +11,12 @@ const UNWANTED_BODY: usize = 64 << 10;
 const UNWANTED_TIME: Duration = Duration::from_millis(500);
 
 /// Reads the request whole.
-pub async fn read(session: &mut Session, limit: Duration) -> Result<Request<Bytes>> {
+pub async fn read(session: &mut Session) -> Result<Request<Bytes>> {
+    read_within(session, BODY_TIME).await
+}
+
+/// The same, for a body that must be there within `limit`.
+pub async fn read_within(session: &mut Session, limit: Duration) -> Result<Request<Bytes>> {
     let mut body = BytesMut::new();
     let read = async {
         while let Some(part) = session.read_request_body().await? {

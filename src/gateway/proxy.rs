@@ -92,7 +92,7 @@ impl ProxyHttp for Gateway {
         };
         if self.provider.owns(path) {
             (ctx.outcome, ctx.reason) = ("local", "provider");
-            let request = mount::read(session, self.pace.pause).await?;
+            let request = mount::read_within(session, self.pace.pause).await?;
             let mut response = self.provider.handle(request).await;
             response.headers_mut().insert(identity::REQUEST_ID, ctx.request_id.clone());
             mount::send(session, response).await?;

@@ -184,9 +184,7 @@ fn s60_s62_s66_versions_targets_credentials_and_headers_that_lie() {
         ),
         (
             "websocket without a token",
-            format!(
-                "GET /in/ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-            ),
+            "GET /in/ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".to_owned(),
             vec![401],
         ),
         (
