@@ -6,7 +6,7 @@ use crate::{
     metrics::Metrics,
     policy::{SharedPolicy, in_force::InForce},
     provider::Provider,
-    store::{Store, StoreError, sqlite::SqliteStore},
+    store::{Store, StoreError},
     token::{Tokens, keys::Keys, vault::Vault},
 };
 use std::{path::Path, sync::Arc};
@@ -38,11 +38,11 @@ impl Assembly {
         let metrics = Metrics::new();
         let data = &loaded.settings.data;
         std::fs::create_dir_all(data).map_err(|e| format!("{}: {e}", data.display()))?;
-        let store = SqliteStore::open(&data.join("portcullis.db"), Some(metrics.clone()));
-        let store: Arc<dyn Store> = Arc::new(store.map_err(|e| e.to_string())?);
+        let store = loaded.settings.store.open(data, Some(metrics.clone()))?;
         let vault = Vault::load_or_create(data)?;
         let keys = Arc::new(Keys::load_or_create(data, &*clock)?);
-        let tokens = Arc::new(Tokens::new(keys, store.clone(), loaded.settings.cache_bytes, &metrics));
+        let tokens = Tokens::new(keys, store.clone(), loaded.settings.cache_bytes, &metrics);
+        let tokens = Arc::new(tokens.stale_after(loaded.settings.store.stale_after()));
         let reloader = Arc::new(Reloader::new(main, loaded, clock.clone(), metrics.clone(), audit.clone()));
         let (policy, in_force) = (reloader.policy(), reloader.in_force());
         let provider =

@@ -1,5 +1,11 @@
 //! The only place that reads the time.
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::{
+    sync::{
+        OnceLock,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Instant,
+};
 
 /// Seconds since the Unix epoch (RFC 7519 `NumericDate`).
 #[derive(
@@ -43,6 +49,12 @@ impl Clock for SystemClock {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Timestamp(since.map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX)))
     }
+}
+
+/// Milliseconds since this was first asked: a measure of how long ago something was, which no change of the clock moves.
+pub fn elapsed() -> u64 {
+    static BEGUN: OnceLock<Instant> = OnceLock::new();
+    u64::try_from(BEGUN.get_or_init(Instant::now).elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A clock that a test moves by hand.

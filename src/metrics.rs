@@ -31,6 +31,18 @@ pub struct Metrics {
     pub upstream: HistogramVec,
     /// Seconds of a store commit.
     pub store_commit: Histogram,
+    /// Open connections to the database, by what they do.
+    pub store_connections: IntGaugeVec,
+    /// Connections to the database at work, by what they do.
+    pub store_at_work: IntGaugeVec,
+    /// Commits, or reads, that shared one way to the database.
+    pub store_group: HistogramVec,
+    /// How long ago everything was known that other nodes had announced, milliseconds; -1 if it never was.
+    pub feed_age: IntGauge,
+    /// 1 while what is known of revocations may be acted upon.
+    pub ready: IntGauge,
+    /// Answers that the store did not give, by operation.
+    pub store_errors: IntCounterVec,
     /// Open connections.
     pub connections: IntGauge,
     /// Requests in flight.
@@ -89,6 +101,11 @@ impl Metrics {
         let counters = |name: &str, help: &str, labels: &[&str]| {
             add(r, IntCounterVec::new(Opts::new(format!("portcullis_{name}"), help), labels))
         };
+        let gauges = |name: &str, help: &str, labels: &[&str]| {
+            add(r, IntGaugeVec::new(Opts::new(format!("portcullis_{name}"), help), labels))
+        };
+        let group = HistogramOpts::new("portcullis_store_group_size", "Commits or reads that shared one way")
+            .buckets(vec![1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0]);
         let gauge = |name: &str, help: &str| add(r, IntGauge::new(format!("portcullis_{name}"), help));
         let counter = |name: &str, help: &str| add(r, IntCounter::new(format!("portcullis_{name}"), help));
         let histogram = |name: &str, help: &str| HistogramOpts::new(name, help).buckets(LATENCY.to_vec());
@@ -110,6 +127,12 @@ impl Metrics {
                 r,
                 Histogram::with_opts(histogram("portcullis_store_commit_seconds", "Time of a store commit")),
             ),
+            store_connections: gauges("store_connections", "Open connections to the database", &["role"]),
+            store_at_work: gauges("store_connections_at_work", "Connections to the database at work", &["role"]),
+            store_group: add(r, HistogramVec::new(group, &["role"])),
+            feed_age: gauge("feed_age_milliseconds", "How long ago all announced revocations were known, -1 if never"),
+            ready: gauge("revocations_known", "1 while revocations are known, so that the gate decides"),
+            store_errors: counters("store_errors_total", "Answers that the store did not give", &["operation"]),
             connections: gauge("connections", "Open connections"),
             in_flight: gauge("requests_in_flight", "Requests in flight"),
             connections_refused: counter("connections_refused_total", "Connections refused for want of room"),
@@ -124,6 +147,21 @@ impl Metrics {
     pub fn connection_opened(&self) -> Counted {
         self.connections.inc();
         Counted(self.connections.clone())
+    }
+
+    /// Counts a connection to the database until the guard is dropped.
+    pub fn store_connection_opened(&self, role: &str) -> Counted {
+        let gauge = self.store_connections.with_label_values(&[role]);
+        gauge.inc();
+        Counted(gauge)
+    }
+
+    /// Notes that `role` has `size` commits or reads before it, until the guard is dropped.
+    pub fn store_busy(&self, role: &str, size: usize) -> Counted {
+        self.store_group.with_label_values(&[role]).observe(size as f64);
+        let gauge = self.store_at_work.with_label_values(&[role]);
+        gauge.inc();
+        Counted(gauge)
     }
 
     /// Counts a request until the guard is dropped.

@@ -1,4 +1,6 @@
 //! The only place that draws random bytes; digests and constant-time comparison beside it.
+pub mod reference;
+
 use aws_lc_rs::{digest, hmac, rand};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use std::sync::Arc;
@@ -80,6 +82,11 @@ impl Plain {
     /// Takes a secret into keeping.
     pub fn of(text: &str) -> Self {
         Self(Arc::new(Zeroizing::new(text.to_owned())))
+    }
+
+    /// The secret itself, for whoever must hand it on.
+    pub fn expose(&self) -> &str {
+        &self.0
     }
 
     /// HMAC-SHA256 of `message` under this secret.

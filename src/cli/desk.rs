@@ -6,9 +6,8 @@ use crate::{
     clock::{Clock, Timestamp},
     log::Log,
     policy::in_force::InForce,
-    store::Store,
 };
-use std::{os::unix::fs::MetadataExt, path::Path, sync::Arc};
+use std::{os::unix::fs::MetadataExt, path::Path};
 
 /// Items of a list that are read at one time.
 pub const PAGE: usize = 200;
@@ -16,7 +15,7 @@ pub const PAGE: usize = 200;
 /// Does `work` at a desk of its own, on the policy in force as the store knows it.
 pub fn at<T>(config: &Path, work: impl AsyncFnOnce(&Office) -> Result<T, Failed>) -> Result<T, String> {
     let loaded = super::loaded(config)?;
-    let store: Arc<dyn Store> = Arc::new(super::store(&loaded)?);
+    let store = super::store(&loaded)?;
     // A file that the gateway has not made yet is left for it to make.
     let file = loaded.settings.audit_log.as_deref().filter(|path| path.exists());
     let audit = file.and_then(|path| Log::file(path).ok()).unwrap_or_else(Log::stderr);

@@ -17,12 +17,13 @@ mod users;
 use crate::{
     clock::SystemClock,
     config::{Loaded, load},
-    store::sqlite::SqliteStore,
+    store::Store,
 };
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 
 /// The identity provider and the gate, in one program at the edge.
@@ -151,10 +152,10 @@ fn loaded(config: &Path) -> Result<Loaded, String> {
     })
 }
 
-/// The store of the data folder that `config` names.
-fn store(loaded: &Loaded) -> Result<SqliteStore, String> {
+/// The store that the configuration names.
+fn store(loaded: &Loaded) -> Result<Arc<dyn Store>, String> {
     std::fs::create_dir_all(&loaded.settings.data).map_err(|e| format!("{}: {e}", loaded.settings.data.display()))?;
-    SqliteStore::open(&loaded.settings.data.join("portcullis.db"), None).map_err(|e| e.to_string())
+    loaded.settings.store.open(&loaded.settings.data, None)
 }
 
 fn block_on<T>(work: impl Future<Output = T>) -> Result<T, String> {

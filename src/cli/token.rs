@@ -4,7 +4,6 @@ use crate::{
     clock::Clock,
     metrics::Metrics,
     secret,
-    store::Store,
     token::{OpenError, Tokens, keys::Keys},
 };
 use clap::Subcommand;
@@ -77,7 +76,7 @@ fn with_token(config: &Path, end: bool) -> Result<(), String> {
     let mut token = String::new();
     std::io::stdin().read_to_string(&mut token).map_err(|e| e.to_string())?;
     let loaded = super::loaded(config)?;
-    let store: Arc<dyn Store> = Arc::new(super::store(&loaded)?);
+    let store = super::store(&loaded)?;
     let keys = Keys::load_or_create(&loaded.settings.data, &CLOCK)?;
     let tokens = Tokens::new(Arc::new(keys), store, 1 << 20, &Metrics::new());
     let work = async {

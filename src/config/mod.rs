@@ -8,6 +8,7 @@ pub mod salesforce;
 pub mod saml;
 pub mod server;
 pub mod sign_in;
+pub mod store;
 pub mod user;
 
 use crate::{
@@ -45,6 +46,9 @@ pub struct Main {
     dev: bool,
     #[schemars(with = "server::ServerTable")]
     server: Spanned<server::ServerTable>,
+    #[serde(default)]
+    #[schemars(with = "Option<store::StoreTable>")]
+    store: Option<Spanned<store::StoreTable>>,
     #[serde(default)]
     #[schemars(with = "Vec<CertificateTable>")]
     certificate: Vec<Spanned<CertificateTable>>,
@@ -168,7 +172,11 @@ fn main_file(file: &Path, text: &str, apps: Option<&Apps>) -> Result<Option<Main
         found.wrong("issuer", "a path in the issuer is not supported; use a host of its own");
     }
     let span = raw.server.span().start;
-    let settings = server::read(raw.server.into_inner(), raw.dev, found.within(span));
+    let mut settings = server::read(raw.server.into_inner(), raw.dev, found.within(span));
+    if let Some(table) = raw.store {
+        let span = table.span().start;
+        settings.store = store::read(table.into_inner(), found.within(span));
+    }
     let mut certificates = Certificates::default();
     if raw.certificate.is_empty() {
         found.within(0).wrong("certificate", "the HTTPS listeners need at least one [[certificate]]");

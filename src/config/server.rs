@@ -1,5 +1,6 @@
 //! `[server]` of `conf/portcullis.toml`: what a reload cannot change.
 use super::mistake::Findings;
+use crate::store::Backend;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::{
@@ -62,6 +63,8 @@ pub struct Settings {
     pub admin: SocketAddr,
     /// The data folder.
     pub data: PathBuf,
+    /// Where records are kept.
+    pub store: Backend,
     /// Worker threads.
     pub threads: usize,
     /// Bytes of the token cache.
@@ -147,6 +150,7 @@ pub fn read(raw: ServerTable, dev: bool, found: &mut Findings<'_>) -> Settings {
         redirect: raw.redirect,
         admin: raw.admin,
         data: place(&raw.data),
+        store: Backend::Sqlite,
         threads: raw.threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1),
         cache_bytes: raw.cache_mib.saturating_mul(1 << 20),
         handshake_timeout: Duration::from_secs(raw.handshake_timeout),

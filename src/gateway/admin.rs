@@ -46,6 +46,7 @@ impl Admin {
         let policy = self.reloader.policy();
         let body = json!({
             "ready": revocations && !draining, "draining": draining, "revocations_known": revocations,
+            "revocations_behind_ms": self.tokens.behind(),
             "revision": policy.load().revision, "last_reload_refused": self.reloader.refused(),
         });
         let status = if revocations && !draining { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

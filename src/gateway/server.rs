@@ -22,6 +22,7 @@ use pingora::{
     server::{RunArgs, Server, ShutdownWatch, configuration::ServerConf},
     services::{background::BackgroundService, background::background_service, listening::Service},
 };
+use serde_json::json;
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -32,7 +33,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// How long a revocation by another process (the command line) may go unnoticed.
+/// How long a revocation by another process may go unnoticed where the store gives no hint.
 const FEED_POLL: Duration = Duration::from_millis(200);
 const DRAIN_POLL: Duration = Duration::from_millis(100);
 /// Rounds between two writings of the usage view: what a killed process loses at most, five seconds of counts.
@@ -161,8 +162,37 @@ impl Upkeep {
             match Keys::load_or_create(&self.data, &*self.clock) {
                 Ok(keys) => self.tokens.replace_keys(keys),
                 Err(why) => {
-                    self.logs[1].write(serde_json::json!({"event": "keys", "outcome": "refused", "detail": why}));
+                    self.logs[1].write(json!({"event": "keys", "outcome": "refused", "detail": why}));
                 }
+            }
+        }
+    }
+
+    /// Takes up what other nodes announce: at once where the store tells of it, at the next poll for certain.
+    fn follow(&self) -> impl Future<Output = ()> + use<> {
+        let (tokens, store, clock) = (self.tokens.clone(), self.store.clone(), self.clock.clone());
+        let in_force = self.in_force.clone();
+        let audit = self.logs[1].clone();
+        async move {
+            let mut known = false;
+            loop {
+                let now = clock.now();
+                let outcome = match in_force.follow(&*store, now).await {
+                    // Behind what is blocked, so that who waits for the revocations knows both.
+                    Ok(()) => tokens.follow(now).await,
+                    failed => failed,
+                };
+                if tokens.ready() != known {
+                    known = !known;
+                    let word = if known { "known" } else { "stale" };
+                    let detail = outcome.as_ref().err().map(ToString::to_string);
+                    let event = json!({"event": "revocations", "outcome": word, "behind_ms": tokens.behind(),
+                        "detail": detail, "time": clock.now()});
+                    audit.write(event);
+                    log::warn!("revocations of other nodes are {word}");
+                }
+                // A store that does not answer is tried again at the next tick.
+                let _ = tokio::time::timeout(FEED_POLL, store.feed_grown()).await;
             }
         }
     }
@@ -190,16 +220,12 @@ impl BackgroundService for Upkeep {
         let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
         let mut tick = tokio::time::interval(FEED_POLL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        tokio::spawn(self.follow());
         let mut round = 0_u32;
         let mut keys = None;
         loop {
             tokio::select! {
                 _ = tick.tick() => {
-                    // A store that does not answer is tried again at the next tick.
-                    if self.in_force.follow(&*self.store, self.clock.now()).await.is_ok() {
-                        // Behind what is blocked, so that who waits for the revocations knows both.
-                        let _ = self.tokens.follow(self.clock.now()).await;
-                    }
                     self.rotated(&mut keys);
                     let _ = self.tokens.write_down_uses(self.clock.now()).await;
                     round = round.wrapping_add(1);

@@ -1,7 +1,16 @@
 //! One suite for every backend.
-use super::{Change, Changes, Expect, Record, Store, StoreError, memory::MemoryStore, sqlite::SqliteStore};
-use crate::clock::Timestamp;
-use std::sync::Arc;
+#[path = "../../tests/door/cluster.rs"]
+#[allow(dead_code)] // other tests use the rest of it
+mod cluster;
+
+use super::{
+    Change, Changes, Expect, Record, Store, StoreError,
+    memory::MemoryStore,
+    postgres::{Database, PostgresStore},
+    sqlite::SqliteStore,
+};
+use crate::{clock::Timestamp, metrics::Metrics, secret::reference::Reference};
+use std::{sync::Arc, time::Duration};
 
 const NOW: Timestamp = Timestamp(1_000);
 
@@ -75,6 +84,112 @@ async fn sqlite_and_it_outlives_the_process() {
     let other = rusqlite::Connection::open(&path).unwrap();
     other.execute("UPDATE record SET body = x'00' WHERE key = 'race'", []).unwrap();
     assert!(matches!(again.get("race", NOW).await, Err(StoreError::Corrupt(_))), "F9");
+}
+
+fn database(address: String) -> Database {
+    let timeout = Duration::from_secs(5);
+    Database { address, password: None, authorities: None, identity: None, connections: 6, timeout }
+}
+
+#[tokio::test]
+async fn postgres_over_its_socket_and_two_nodes_on_one_database() {
+    let (cluster, metrics) = (cluster::cluster(), Metrics::new());
+    let name = cluster.database();
+    let address = database(cluster.address(&name));
+    // Whoever starts first migrates, whoever comes at the same time waits.
+    let nodes: Vec<_> = (0..4)
+        .map(|_| {
+            let (address, metrics) = (address.clone(), metrics.clone());
+            std::thread::spawn(move || PostgresStore::open(&address, Some(metrics)))
+        })
+        .collect();
+    let mut nodes = nodes.into_iter().map(|n| Arc::new(n.join().unwrap().unwrap()));
+    let (first, second) = (nodes.next().unwrap(), nodes.next().unwrap());
+    suite(first.clone()).await;
+    assert!(second.get("race", NOW).await.unwrap().is_some());
+    // Two nodes, one key, sixty-four at a time: each round is won once.
+    for round in 0..20 {
+        let racers: Vec<_> = (0..64)
+            .map(|n| {
+                let store = [&first, &second][n % 2].clone();
+                let mut changes = put("code/x", None, if round == 0 { Expect::Absent } else { Expect::Version(round) });
+                changes.0.extend(put(&format!("revoked/{round}/{n}"), None, Expect::Any).0);
+                tokio::spawn(async move { store.commit(changes, NOW).await })
+            })
+            .collect();
+        let mut won = 0;
+        for racer in racers {
+            match racer.await.unwrap() {
+                Ok(()) => won += 1,
+                Err(StoreError::Conflict(key)) => assert_eq!(key, "code/x"),
+                Err(other) => panic!("{other}"),
+            }
+        }
+        assert_eq!(won, 1);
+    }
+    let feed = second.feed(0, 1000).await.unwrap();
+    assert!(feed.iter().zip(1..).all(|(entry, n)| entry.sequence == n), "no number is missing");
+    assert_eq!(feed.len(), 23, "what lost the race is not announced");
+    assert!(metrics.encode().contains("portcullis_store_connections{role=\"read\"}"));
+    cluster.query(&name, "UPDATE portcullis_record SET body = '\\x00' WHERE key = 'race'");
+    assert!(matches!(first.get("race", NOW).await, Err(StoreError::Corrupt(_))), "F9");
+    cluster.query(&name, "UPDATE portcullis_schema SET readable_by = 99");
+    let refused = PostgresStore::open(&address, None).err().unwrap().to_string();
+    assert!(refused.contains("too old"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_commit_that_another_node_announces_is_seen_by_no_reader_out_of_its_turn() {
+    let cluster = cluster::cluster();
+    let address = database(cluster.address(&cluster.database()));
+    let open = || Arc::new(PostgresStore::open(&address, None).unwrap());
+    let (writers, reader) = ([open(), open()], open());
+    let writing: Vec<_> = (0..200)
+        .map(|n| {
+            let store = writers[n % 2].clone();
+            tokio::spawn(async move { store.commit(put(&format!("revoked/{n}"), None, Expect::Any), NOW).await })
+        })
+        .collect();
+    let mut followed = 0;
+    while followed < 200 {
+        for entry in reader.feed(followed, 50).await.unwrap() {
+            assert_eq!(entry.sequence, followed + 1, "a number that was passed over would never be seen");
+            assert!(reader.get(&entry.key, NOW).await.unwrap().is_some());
+            followed = entry.sequence;
+        }
+    }
+    for written in writing {
+        written.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn postgres_over_verified_tls_with_a_password_from_a_file() {
+    let cluster = cluster::cluster();
+    let name = cluster.database();
+    let mut tls = database(format!("postgresql://portcullis@localhost:{}/{name}", cluster.port));
+    tls.password = Some(Reference::File(cluster.password_file()));
+    tls.authorities = Some(cluster.authority.clone());
+    assert_eq!(tls.mistakes(), []);
+    let store = PostgresStore::open(&tls, None).unwrap();
+    store.commit(put("a/1", None, Expect::Absent), NOW).await.unwrap();
+    let spoken = "SELECT count(*) FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid) WHERE datname = current_database() AND application_name = 'portcullis' AND NOT ssl";
+    assert_eq!(cluster.query(&name, spoken), "0");
+    // Another authority, another password: refused, in words.
+    let dir = tempfile::tempdir().unwrap();
+    let stranger = dir.path().join("ca.pem");
+    std::fs::write(&stranger, rcgen::generate_simple_self_signed(vec!["x".to_owned()]).unwrap().cert.pem()).unwrap();
+    let mut forged = tls.clone();
+    forged.authorities = Some(stranger);
+    forged.timeout = Duration::from_millis(300);
+    let password = dir.path().join("password");
+    std::fs::write(&password, "wrong").unwrap();
+    let mut guessed = tls.clone();
+    guessed.password = Some(Reference::File(password));
+    for (wrong, word) in [(forged, "certificate"), (guessed, "password")] {
+        let why = PostgresStore::open(&wrong, None).err().unwrap().to_string();
+        assert!(why.contains(word), "{why}");
+    }
 }
 
 #[test]

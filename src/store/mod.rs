@@ -2,9 +2,49 @@
 #[cfg(test)]
 mod conformance;
 pub mod memory;
+pub mod postgres;
 pub mod sqlite;
 
-use crate::clock::Timestamp;
+use crate::{clock::Timestamp, metrics::Metrics, secret::Digest};
+use std::{path::Path, sync::Arc, time::Duration};
+
+/// Where records are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// A file of the data folder, for one node.
+    Sqlite,
+    /// A database, shared by nodes.
+    Postgres {
+        /// Which.
+        database: postgres::Database,
+        /// How long a node goes on without hearing of the others.
+        stale_after: Duration,
+    },
+}
+
+impl Backend {
+    /// Opens the store; `data` is the data folder. The error says what is wrong with which place.
+    pub fn open(&self, data: &Path, metrics: Option<Arc<Metrics>>) -> Result<Arc<dyn Store>, String> {
+        Ok(match self {
+            Self::Sqlite => {
+                let path = data.join("portcullis.db");
+                Arc::new(sqlite::SqliteStore::open(&path, metrics).map_err(|e| e.to_string())?)
+            }
+            Self::Postgres { database, .. } => {
+                Arc::new(postgres::PostgresStore::open(database, metrics).map_err(|e| e.to_string())?)
+            }
+        })
+    }
+
+    /// How long what is known of revocations may be acted upon without hearing of the store; for ever, where no other
+    /// node writes to it.
+    pub fn stale_after(&self) -> Option<Duration> {
+        match self {
+            Self::Sqlite => None,
+            Self::Postgres { stale_after, .. } => Some(*stale_after),
+        }
+    }
+}
 
 /// One record. The body is opaque to the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +121,14 @@ pub struct FeedEntry {
 pub trait Store: Send + Sync + 'static {
     /// The live record under `key` at `now`.
     async fn get(&self, key: &str, now: Timestamp) -> Result<Option<Record>, StoreError>;
+    /// The live ones among the records under `keys`, in any order.
+    async fn get_all(&self, keys: Vec<String>, now: Timestamp) -> Result<Vec<Record>, StoreError> {
+        let mut records = Vec::new();
+        for key in keys {
+            records.extend(self.get(&key, now).await?);
+        }
+        Ok(records)
+    }
     /// All live records with this index value, ordered by key.
     async fn find(&self, index: &str, now: Timestamp) -> Result<Vec<Record>, StoreError>;
     /// All live records whose key starts with `prefix`, ordered by key.
@@ -102,6 +150,16 @@ pub trait Store: Send + Sync + 'static {
     async fn feed(&self, sequence: u64, limit: usize) -> Result<Vec<FeedEntry>, StoreError>;
     /// The newest sequence number of the feed; 0 if nothing ever changed.
     async fn feed_end(&self) -> Result<u64, StoreError>;
+    /// Returns when another process may have added to the feed. Only a hint, which may never come.
+    async fn feed_grown(&self) {
+        std::future::pending().await
+    }
+}
+
+/// The digest that is stored beside a record, so that a flipped bit is seen.
+fn seal(record: &Record, version: u64) -> [u8; 32] {
+    let head = serde_json::json!([record.key, version, record.index, record.expires]).to_string();
+    Digest::of(&[head.as_bytes(), &record.body].concat()).0
 }
 
 /// What keys begin with whose changes other nodes must hear of; the feed tells of no others.

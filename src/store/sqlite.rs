@@ -1,7 +1,7 @@
 //! The embedded default: SQLite in WAL mode, synchronous FULL, one writer that commits in groups, readers that read in
 //! groups. All on threads of their own: whoever waits for many answers is woken once.
-use super::{Change, Changes, Expect, FEED_KEPT, FeedEntry, Record, Store, StoreError, is_announced};
-use crate::{clock::Timestamp, metrics::Metrics, secret::Digest};
+use super::{Change, Changes, Expect, FEED_KEPT, FeedEntry, Record, Store, StoreError, is_announced, seal};
+use crate::{clock::Timestamp, metrics::Metrics};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::{
     os::unix::fs::OpenOptionsExt,
@@ -204,7 +204,7 @@ fn write(connection: &Connection, change: &Change, version: u64) -> rusqlite::Re
                 version = excluded.version, idx = excluded.idx, expires = excluded.expires, body = excluded.body, \
                 digest = excluded.digest";
             let expires = record.expires.map(|t| t.0);
-            let digest = digest(record, version);
+            let digest = seal(record, version);
             let values = params![record.key, version, record.index, expires, record.body, digest];
             connection.prepare_cached(upsert)?.execute(values)?;
             &record.key
@@ -220,11 +220,6 @@ fn write(connection: &Connection, change: &Change, version: u64) -> rusqlite::Re
     Ok(())
 }
 
-fn digest(record: &Record, version: u64) -> [u8; 32] {
-    let head = serde_json::json!([record.key, version, record.index, record.expires]).to_string();
-    Digest::of(&[head.as_bytes(), &record.body].concat()).0
-}
-
 fn raw(row: &Row<'_>) -> rusqlite::Result<(Record, Vec<u8>)> {
     let expires: Option<i64> = row.get(3)?;
     let record = Record {
@@ -238,7 +233,7 @@ fn raw(row: &Row<'_>) -> rusqlite::Result<(Record, Vec<u8>)> {
 }
 
 fn checked((record, stored): (Record, Vec<u8>)) -> Result<Record, StoreError> {
-    if digest(&record, record.version) == stored[..] {
+    if seal(&record, record.version) == stored[..] {
         Ok(record)
     } else {
         Err(StoreError::Corrupt(format!("record {}", record.key)))

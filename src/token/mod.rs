@@ -1,6 +1,7 @@
 //! Access tokens: minted self-contained, opened once, then one cache hit a request.
 pub mod assertion;
 mod claims;
+mod following;
 pub mod keys;
 mod mint;
 mod place;
@@ -21,6 +22,7 @@ use arc_swap::ArcSwap;
 use base64_simd::URL_SAFE_NO_PAD as B64;
 pub use claims::Claims;
 use claims::Sealed;
+use following::Following;
 use jsonwebtoken::{Algorithm, Validation};
 use keys::Keys;
 use place::Placed;
@@ -29,20 +31,13 @@ use revocation::{Ending, Lifelines, Revocations};
 pub use shared::Entitlement;
 use shared::Shared;
 use siphasher::sip128::SipHasher24;
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use usage::{Usage, Used};
 
 /// Longest token that is looked at, bytes.
 pub const MAX_TOKEN_LENGTH: usize = 8 * 1024;
 /// Characters of an organization's identifier, which tokens in Salesforce's shape begin with.
 const ORGANIZATION: usize = 15;
-const FEED_BATCH: usize = 1000;
 
 /// An access token whose seal or signature holds.
 #[derive(Debug)]
@@ -83,10 +78,9 @@ pub struct Tokens {
     keys: ArcSwap<Keys>,
     store: Arc<dyn Store>,
     revocations: Revocations,
-    ready: AtomicBool,
     good: moka::sync::Cache<u128, Arc<Opened>, Placed>,
     bad: moka::sync::Cache<u128, (), Placed>,
-    followed: AtomicU64,
+    following: Following,
     shared: Shared,
     usage: Usage,
     /// The usage view, as far as this process has counted it.
@@ -117,10 +111,9 @@ impl Tokens {
             keys: ArcSwap::new(keys),
             store,
             revocations: Revocations::default(),
-            ready: AtomicBool::new(false),
             good,
             bad,
-            followed: AtomicU64::new(0),
+            following: Following::default(),
             shared: Shared::default(),
             usage: Usage::default(),
             tally: tally::Tally::new(metrics.usage_lost.clone()),
@@ -128,42 +121,6 @@ impl Tokens {
             hits: counter("hit"),
             misses: counter("miss"),
             negative: counter("negative"),
-        }
-    }
-
-    /// Reads what was revoked before this process started.
-    pub async fn load_revocations(&self, now: Timestamp) -> Result<(), StoreError> {
-        // Before the records: what changes meanwhile is read twice rather than never.
-        let end = self.store.feed_end().await?;
-        for record in self.store.scan(Revocations::prefix(), now).await? {
-            if !self.revocations.restore(&record) {
-                return Err(StoreError::Corrupt(format!("record {}", record.key)));
-            }
-        }
-        self.followed.store(end, Ordering::Release);
-        self.ready.store(true, Ordering::Release);
-        Ok(())
-    }
-
-    /// Takes up what other processes ended since the last call; the first call reads everything.
-    pub async fn follow(&self, now: Timestamp) -> Result<(), StoreError> {
-        if !self.ready() {
-            return self.load_revocations(now).await;
-        }
-        loop {
-            let after = self.followed.load(Ordering::Acquire);
-            let entries = self.store.feed(after, FEED_BATCH).await?;
-            let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(()) };
-            if first.sequence > after + 1 {
-                // Fallen behind what a purge left.
-                return self.load_revocations(now).await;
-            }
-            for entry in entries.iter().filter(|e| e.key.starts_with(Revocations::prefix())) {
-                if let Some(record) = self.store.get(&entry.key, now).await? {
-                    self.revocations.restore(&record);
-                }
-            }
-            self.followed.store(last.sequence, Ordering::Release);
         }
     }
 
@@ -175,20 +132,6 @@ impl Tokens {
     /// Forgets what ended tokens that have expired anyway; to be called now and then.
     pub fn forget_expired(&self, now: Timestamp) {
         self.revocations.forget(now);
-    }
-
-    /// Whether what was revoked is known, so that anything can be decided.
-    pub fn ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire)
-    }
-
-    /// Sets the gauges of the cache.
-    pub fn measure(&self, metrics: &Metrics) {
-        let set = |unit: &str, n: u64| {
-            metrics.cache_size.with_label_values(&[unit]).set(i64::try_from(n).unwrap_or(i64::MAX));
-        };
-        set("bytes", self.good.weighted_size());
-        set("entries", self.good.entry_count());
     }
 
     /// Opens a token: a cache hit, or its seal or signature checked once for all who wait.

@@ -5,8 +5,11 @@ mod architecture;
 mod attacks;
 mod browser;
 mod clients;
+#[allow(dead_code)] // other tests use the rest of it
+mod cluster;
 mod command_line;
 mod gate;
+mod nodes;
 mod npm;
 mod people;
 mod process;

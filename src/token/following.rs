@@ -1,0 +1,139 @@
+//! Hearing of what other nodes ended: in order, without a gap, and knowing how long ago that was.
+use super::{Tokens, revocation::Revocations};
+use crate::{
+    clock::{self, Timestamp},
+    metrics::Metrics,
+    store::StoreError,
+};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+/// Entries of the feed that are read at once.
+const BATCH: usize = 1000;
+/// Between two looks at whether the feed has become shorter, milliseconds.
+const LOOK: u64 = 5_000;
+
+/// How far the feed has been followed, and until when that may be relied on.
+#[derive(Default)]
+pub struct Following {
+    /// The newest entry that was taken up.
+    sequence: AtomicU64,
+    /// On the clock of [`clock::elapsed`]: when it was last whole, and until when it may be relied on. 0 is never.
+    whole: AtomicU64,
+    until: AtomicU64,
+    /// When the end of the feed was last looked at.
+    looked: AtomicU64,
+    /// `until` is so much later than `whole`, milliseconds; for ever without.
+    limit: Option<u64>,
+}
+
+impl Following {
+    /// What is known may be relied on for this long.
+    pub fn limited(&mut self, limit: Option<Duration>) {
+        self.limit = limit.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
+    }
+
+    /// Whether what is known may be relied on now.
+    pub fn holds(&self) -> bool {
+        match self.until.load(Ordering::Acquire) {
+            0 => false,
+            u64::MAX => true,
+            until => clock::elapsed() < until,
+        }
+    }
+
+    /// Everything was known that had been announced before `begun`.
+    fn whole_at(&self, begun: u64) {
+        // Never 0, which is never.
+        self.whole.store(begun.max(1), Ordering::Release);
+        let until = self.limit.map_or(u64::MAX, |limit| begun.saturating_add(limit).max(1));
+        self.until.store(until, Ordering::Release);
+    }
+
+    /// How long ago everything was known, milliseconds; `None` if it never was.
+    pub fn age(&self) -> Option<u64> {
+        match self.whole.load(Ordering::Acquire) {
+            0 => None,
+            whole => Some(clock::elapsed().saturating_sub(whole)),
+        }
+    }
+}
+
+impl Tokens {
+    /// What is known of revocations is acted upon for so long without hearing of the store, and then nothing opens.
+    #[must_use]
+    pub fn stale_after(mut self, limit: Option<Duration>) -> Self {
+        self.following.limited(limit);
+        self
+    }
+
+    /// Reads what was revoked before this process started.
+    pub async fn load_revocations(&self, now: Timestamp) -> Result<(), StoreError> {
+        let begun = clock::elapsed();
+        // Before the records: what changes meanwhile is read twice rather than never.
+        let end = self.store.feed_end().await?;
+        for record in self.store.scan(Revocations::prefix(), now).await? {
+            if !self.revocations.restore(&record) {
+                return Err(StoreError::Corrupt(format!("record {}", record.key)));
+            }
+        }
+        self.following.sequence.store(end, Ordering::Release);
+        self.following.whole_at(begun);
+        Ok(())
+    }
+
+    /// Takes up what other processes ended since the last call; the first call reads everything.
+    pub async fn follow(&self, now: Timestamp) -> Result<(), StoreError> {
+        let following = &self.following;
+        if following.age().is_none() {
+            return self.load_revocations(now).await;
+        }
+        loop {
+            let begun = clock::elapsed();
+            let after = following.sequence.load(Ordering::Acquire);
+            let entries = self.store.feed(after, BATCH).await?;
+            let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
+                if begun.saturating_sub(following.looked.load(Ordering::Acquire)) > LOOK {
+                    following.looked.store(begun, Ordering::Release);
+                    if self.store.feed_end().await? < after {
+                        // A backup was restored: the numbers to come have been used before.
+                        return self.load_revocations(now).await;
+                    }
+                }
+                following.whole_at(begun);
+                return Ok(());
+            };
+            if first.sequence > after + 1 {
+                // Fallen behind what a purge left.
+                return self.load_revocations(now).await;
+            }
+            let keys = entries.iter().map(|e| &e.key).filter(|k| k.starts_with(Revocations::prefix()));
+            for record in self.store.get_all(keys.cloned().collect(), now).await? {
+                self.revocations.restore(&record);
+            }
+            following.sequence.store(last.sequence, Ordering::Release);
+        }
+    }
+
+    /// Whether what was revoked is known, so that anything can be decided.
+    pub fn ready(&self) -> bool {
+        self.following.holds()
+    }
+
+    /// How long ago everything was known that other nodes had announced, milliseconds; `None` if it never was.
+    pub fn behind(&self) -> Option<u64> {
+        self.following.age()
+    }
+
+    /// Sets the gauges of the cache and of the feed.
+    pub fn measure(&self, metrics: &Metrics) {
+        let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let set = |unit: &str, n: u64| metrics.cache_size.with_label_values(&[unit]).set(signed(n));
+        set("bytes", self.good.weighted_size());
+        set("entries", self.good.entry_count());
+        metrics.feed_age.set(self.behind().map_or(-1, signed));
+        metrics.ready.set(i64::from(self.ready()));
+    }
+}

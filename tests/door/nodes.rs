@@ -1,0 +1,295 @@
+//! Two nodes on one database: whichever is asked, the answer is the same.
+use super::{
+    cluster::{Cluster, PASSWORD, cluster},
+    people::{VERIFIER, request},
+    process::{GRANT, Gate, text, until},
+};
+use serde_json::Value;
+use std::{collections::BTreeMap, fs, process::Command};
+
+const REFRESH: &str = "refresh_token";
+const DEVICE: &str = "urn:ietf:params:oauth:grant-type:device_code";
+const LOOPBACK: &str = "http://127.0.0.1:51004/callback";
+
+impl Gate {
+    /// A node whose records are in `database`, not yet running.
+    pub fn on(cluster: &Cluster, database: &str) -> Self {
+        let gate = Self::prepare();
+        let store = format!("[store]\npostgres = \"{}\"\n\n[[certificate]]", cluster.address(database));
+        gate.edit("conf/portcullis.toml", "[[certificate]]", &store);
+        gate
+    }
+
+    /// Another node of the same installation: the same configuration on other ports, not yet running.
+    pub fn beside(&self) -> Self {
+        let gate = Self::prepare();
+        let ports = [(self.redirect, gate.redirect), (self.admin, gate.admin), (self.example, gate.example)];
+        for entry in
+            ["portcullis.toml", "users.toml", "apps/orders-robot.toml", "apps/portal.toml", "apps/notebook.toml"]
+        {
+            let mut text = fs::read_to_string(self.path("conf").join(entry)).unwrap();
+            for (ours, theirs) in ports {
+                text = text.replace(&format!("127.0.0.1:{ours}"), &format!("127.0.0.1:{theirs}"));
+            }
+            let listen = format!("listen = [\"127.0.0.1:{}\"]", self.https);
+            text = text.replace(&listen, &format!("listen = [\"127.0.0.1:{}\"]", gate.https));
+            fs::write(gate.path("conf").join(entry), text).unwrap();
+        }
+        for folder in ["certs", "data"] {
+            fs::create_dir_all(gate.path(folder)).unwrap();
+            for entry in fs::read_dir(self.path(folder)).unwrap().flatten().filter(|e| e.path().is_file()) {
+                fs::copy(entry.path(), gate.path(folder).join(entry.file_name())).unwrap();
+            }
+        }
+        gate
+    }
+
+    /// What the token endpoint, or another one, answers.
+    pub fn form(&self, path: &str, fields: &[(&str, &str)]) -> (u16, Value) {
+        let url = format!("{}{path}", self.issuer());
+        let mut answer = self.agent().post(url).send_form(fields.iter().copied()).unwrap();
+        let body = answer.body_mut().read_to_string().unwrap();
+        (answer.status().as_u16(), serde_json::from_str(&body).unwrap_or_default())
+    }
+
+    pub fn refreshed(&self, token: &Value) -> (u16, Value) {
+        let fields = [("grant_type", REFRESH), ("client_id", "notebook"), (REFRESH, token.as_str().unwrap())];
+        self.form("/oauth2/token", &fields)
+    }
+}
+
+/// Whom the load balancer sends to another node with every request.
+#[derive(Default)]
+pub struct Person {
+    cookies: BTreeMap<String, String>,
+    asked: usize,
+}
+
+pub struct Page {
+    pub body: String,
+    pub to: String,
+}
+
+impl Person {
+    fn send(&mut self, nodes: &[&Gate], target: &str, form: Option<&[(&str, &str)]>) -> Page {
+        let node = nodes[self.asked % nodes.len()];
+        self.asked += 1;
+        // As it was before the load balancer: everybody has the issuer's name.
+        let host = format!("localhost:{}", nodes[0].https);
+        let url = format!("{}{target}", node.issuer());
+        let line: Vec<String> = self.cookies.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        let answer = match form {
+            Some(fields) => {
+                let request = node.agent().post(url).header("host", host).header("cookie", line.join("; "));
+                request.send_form(fields.iter().copied())
+            }
+            None => node.agent().get(url).header("host", host).header("cookie", line.join("; ")).call(),
+        };
+        let mut answer = answer.unwrap();
+        for set in answer.headers().get_all("set-cookie") {
+            let (name, value) = set.to_str().unwrap().split(';').next().unwrap().split_once('=').unwrap();
+            self.cookies.insert(name.to_owned(), value.to_owned());
+        }
+        let to = answer.headers().get("location").map(|l| l.to_str().unwrap().to_owned()).unwrap_or_default();
+        let page = Page { body: answer.body_mut().read_to_string().unwrap(), to };
+        if page.to.starts_with('/') { self.send(nodes, &page.to, None) } else { page }
+    }
+
+    fn submit(&mut self, nodes: &[&Gate], page: &Page, fields: &[(&str, &str)]) -> Page {
+        let between = |before: &str| page.body.split_once(before).map(|(_, rest)| rest.split('"').next().unwrap());
+        let action = between("action=\"").unwrap_or_else(|| panic!("{} {}", page.to, page.body));
+        let mut all = vec![("csrf", between("name=\"csrf\" value=\"").unwrap_or_default())];
+        all.extend(between("name=\"user_code\" value=\"").map(|code| ("user_code", code)));
+        all.extend(fields);
+        self.send(nodes, &action.replace("&#x2f;", "/"), Some(&all))
+    }
+
+    /// Through login and consent, as far as they are shown.
+    pub fn visit(&mut self, nodes: &[&Gate], target: &str) -> Page {
+        let mut page = self.send(nodes, target, None);
+        for _ in 0..4 {
+            page = if page.body.contains("name=\"password\"") {
+                self.submit(nodes, &page, &[("username", "alice"), ("password", super::people::PASSWORD)])
+            } else if page.body.contains("value=\"allow\"") {
+                self.submit(nodes, &page, &[("decision", "allow")])
+            } else {
+                break;
+            };
+        }
+        page
+    }
+
+    /// A code for the notebook.
+    pub fn code(&mut self, nodes: &[&Gate]) -> String {
+        let target = request("notebook", &[("redirect_uri", LOOPBACK), ("scope", "openid offline_access orders:read")]);
+        let page = self.visit(nodes, &target);
+        let query = page.to.split_once('?').unwrap_or_else(|| panic!("{} {}", page.to, page.body)).1;
+        form_urlencoded::parse(query.as_bytes()).find(|(k, _)| k == "code").unwrap().1.into_owned()
+    }
+}
+
+pub fn redeemed(node: &Gate, code: &str) -> (u16, Value) {
+    let fields = [
+        ("grant_type", "authorization_code"),
+        ("client_id", "notebook"),
+        ("code", code),
+        ("redirect_uri", LOOPBACK),
+        ("code_verifier", VERIFIER),
+    ];
+    node.form("/oauth2/token", &fields)
+}
+
+#[test]
+fn f3_f7_s37_two_nodes_are_one_for_codes_tokens_assertions_handles_and_devices() {
+    let cluster = cluster();
+    let mut a = Gate::on(cluster, &cluster.database());
+    a.run();
+    let mut b = a.beside();
+    b.run();
+    let nodes = [&a, &b];
+
+    // Revoked on one, refused by the other.
+    let token = a.token();
+    assert_eq!((a.call(&token), b.call(&token)), (200, 200), "a token of one opens the other");
+    assert_eq!(a.form("/oauth2/revoke", &[("client_id", "orders-robot"), ("token", &token)]).0, 200);
+    assert_eq!(a.call(&token), 401);
+    assert!(until(|| b.call(&token) == 401));
+
+    // An assertion is used once (S37).
+    let assertion = a.assertion();
+    let fields = [("grant_type", GRANT), ("assertion", &*assertion)];
+    assert_eq!(a.form("/oauth2/token", &fields).0, 200);
+    assert_eq!(b.form("/oauth2/token", &fields).0, 400);
+
+    // Every step of a sign-in reaches another node; the code works once (S23), and its replay ends what came from it (S26).
+    let mut alice = Person::default();
+    let code = alice.code(&nodes);
+    let (status, first) = redeemed(&a, &code);
+    assert_eq!(status, 200, "{first}");
+    let access = first["access_token"].as_str().unwrap();
+    assert_eq!(b.call(access), 200);
+    assert_eq!(redeemed(&b, &code).0, 400);
+    assert!(until(|| a.call(access) == 401), "the replay on one is felt on the other");
+    // Both at once, many times: one wins.
+    for _ in 0..5 {
+        let code = alice.code(&nodes);
+        let won: usize = std::thread::scope(|scope| {
+            let (nodes, code) = (&nodes, &code);
+            let racers: Vec<_> = (0..6).map(|n| scope.spawn(move || redeemed(nodes[n % 2], code).0)).collect();
+            racers.into_iter().map(|racer| racer.join().unwrap()).filter(|status| *status == 200).count()
+        });
+        assert_eq!(won, 1);
+    }
+
+    // A refresh token rotates across nodes, and its replay ends the family (S28).
+    let (_, first) = redeemed(&a, &alice.code(&nodes));
+    let (status, second) = b.refreshed(&first[REFRESH]);
+    assert_eq!(status, 200, "{second}");
+    let (status, third) = a.refreshed(&second[REFRESH]);
+    assert_eq!(status, 200, "{third}");
+    assert_eq!(b.refreshed(&first[REFRESH]).0, 400, "S28");
+    assert_eq!(a.refreshed(&third[REFRESH]).0, 400);
+    assert!(until(|| a.call(third["access_token"].as_str().unwrap()) == 401));
+
+    // A pushed request is used once (RFC 9126).
+    let pushed = [
+        ("client_id", "notebook"),
+        ("response_type", "code"),
+        ("redirect_uri", LOOPBACK),
+        ("scope", "orders:read"),
+        ("code_challenge", &*portcullis::secret::Digest::text(VERIFIER)),
+        ("code_challenge_method", "S256"),
+    ];
+    let (status, pushed) = a.form("/oauth2/par", &pushed);
+    assert_eq!(status, 201, "{pushed}");
+    let handle = pushed["request_uri"].as_str().unwrap().replace(':', "%3A");
+    let target = format!("/oauth2/authorize?client_id=notebook&request_uri={handle}");
+    assert!(alice.visit(&[&b], &target).to.contains("code="), "pushed to one, used on the other");
+    assert!(!alice.visit(&[&a], &target).to.contains("code="));
+
+    // A device asks one node, a person says yes on the other, and the device gets its token once.
+    let (_, device) = a.form("/oauth2/device_authorization", &[("client_id", "notebook"), ("scope", "orders:read")]);
+    let target = device["verification_uri_complete"].as_str().unwrap().strip_prefix(&a.issuer()).unwrap();
+    alice.visit(&[&b], target);
+    let poll =
+        [("grant_type", DEVICE), ("client_id", "notebook"), ("device_code", device["device_code"].as_str().unwrap())];
+    let (status, body) = b.form("/oauth2/token", &poll);
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(a.form("/oauth2/token", &poll).0, 400);
+
+    // The pool is metered, and the command line works on the same database.
+    let metrics = b.admin("GET", "/metrics").1;
+    for line in ["portcullis_store_connections{role=\"listen\"} 1", "portcullis_revocations_known 1"] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+    let token = a.token();
+    assert!(a.command(&["token", "revoke"], &token).status.success());
+    assert!(until(|| a.call(&token) == 401 && b.call(&token) == 401));
+}
+
+#[test]
+fn f6_a_stopped_database_fails_the_gate_closed_in_time_and_its_return_heals_it() {
+    let cluster = Cluster::start(false);
+    let mut a = Gate::on(&cluster, &cluster.database());
+    a.edit("conf/portcullis.toml", "postgres = ", "stale_after = 2\npostgres = ");
+    a.run();
+    let token = a.token();
+    assert_eq!(a.call(&token), 200);
+    cluster.signal("-STOP");
+    assert!(until(|| a.call(&token) == 503), "what is known is acted upon no longer than was configured");
+    let ready = a.ready();
+    assert!(ready["ready"] == false && ready["revocations_known"] == false, "{ready}");
+    assert!(a.admin("GET", "/metrics").1.contains("portcullis_revocations_known 0"));
+    assert!(until(|| fs::read_to_string(a.path("audit.log")).unwrap().contains("\"outcome\":\"stale\"")));
+    let (status, body) = a.exchange("orders:read");
+    assert!(status == 503 && body["access_token"].is_null(), "{body}");
+    cluster.signal("-CONT");
+    assert!(until(|| a.call(&token) == 200 && a.exchange("orders:read").0 == 200));
+    // Every connection is cut at once.
+    cluster.query(
+        "postgres",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'portcullis'",
+    );
+    assert!(until(|| a.exchange("orders:read").0 == 200));
+}
+
+#[test]
+fn a_configuration_of_the_database_is_checked_and_a_wrong_one_is_told_in_words() {
+    let cluster = cluster();
+    let mut gate = Gate::start();
+    let database = cluster.database();
+    let store = |lines: &str| {
+        let config = fs::read_to_string(gate.config()).unwrap();
+        let rest = config.split_once("[[certificate]]").unwrap().1;
+        let before = config.split("[store]").next().unwrap().split("[[certificate]]").next().unwrap();
+        fs::write(gate.config(), format!("{before}[store]\n{lines}\n\n[[certificate]]{rest}")).unwrap();
+        text(&gate.command(&["check"], "").stderr)
+    };
+    let told = store(
+        "postgres = \"postgresql://a:b@db.example/c\"\nconnections = 1\npassword_env = \"A\"\npassword_file = \"b\"",
+    );
+    for mistake in ["postgres: a password has no place here", "connections: between 2", "password_file: one of"] {
+        assert!(told.contains(mistake), "{mistake} in {told}");
+    }
+    let told = store("postgres = \"host=db.example user=a dbname=b\"");
+    assert!(told.contains("ca_file: needed"), "{told}");
+    assert!(store("stale_after = 30\nca_file = \"x\"").contains("postgres: needed beside"));
+    // Over TLS, with the password from the environment: wrong, then right.
+    let address = format!("postgresql://portcullis@localhost:{}/{database}", cluster.port);
+    let lines = format!(
+        "postgres = \"{address}\"\npassword_command = [\"printenv\", \"DB_PASSWORD\"]\nca_file = \"{}\"",
+        cluster.authority.display()
+    );
+    assert_eq!(store(&lines), "");
+    let run = |password: &str| {
+        let mut command = Command::new(super::process::PROGRAM);
+        command.args(["approvals", "grant", "orders-robot", "alice", "--config"]).arg(gate.config());
+        command.env("DB_PASSWORD", password).output().unwrap()
+    };
+    let refused = run("wrong");
+    assert!(!refused.status.success() && text(&refused.stderr).contains("password authentication failed"));
+    assert!(!text(&refused.stderr).contains("wrong\""), "{}", text(&refused.stderr));
+    let done = run(PASSWORD);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    drop(gate.child.take().map(|mut c| (c.kill(), c.wait())));
+}
