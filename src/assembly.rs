@@ -7,7 +7,7 @@ use crate::{
     policy::{SharedPolicy, in_force::InForce},
     provider::Provider,
     store::{Store, StoreError},
-    token::{Tokens, keys::Keys, vault::Vault},
+    token::{Tokens, keys::Keyring},
 };
 use std::{path::Path, sync::Arc};
 
@@ -31,6 +31,14 @@ pub struct Assembly {
     pub metrics: Arc<Metrics>,
 }
 
+/// Waits for `work` on a thread of its own: whoever embeds us may already be inside a runtime.
+fn to_the_end<T: Send>(work: impl Future<Output = Result<T, String>> + Send) -> Result<T, String> {
+    let run = || {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?.block_on(work)
+    };
+    std::thread::scope(|scope| scope.spawn(run).join()).map_err(|_| "a thread of the start ended".to_owned())?
+}
+
 impl Assembly {
     /// Opens keys and store in the data folder and puts everything together; the error names the file.
     pub fn of(main: &Path, loaded: Loaded, audit: Log) -> Result<Self, String> {
@@ -39,10 +47,10 @@ impl Assembly {
         let data = &loaded.settings.data;
         std::fs::create_dir_all(data).map_err(|e| format!("{}: {e}", data.display()))?;
         let store = loaded.settings.store.open(data, Some(metrics.clone()))?;
-        let vault = Vault::load_or_create(data)?;
-        let keys = Arc::new(Keys::load_or_create(data, &*clock)?);
-        let tokens = Tokens::new(keys, store.clone(), loaded.settings.cache_bytes, &metrics);
-        let tokens = Arc::new(tokens.stale_after(loaded.settings.store.stale_after()));
+        let keyring = Keyring::of(loaded.settings.keys.as_ref(), data, &store)?;
+        let (keys, vault) = to_the_end(keyring.load(&*clock))?;
+        let tokens = Tokens::new(Arc::new(keys), store.clone(), loaded.settings.cache_bytes, &metrics);
+        let tokens = Arc::new(tokens.stale_after(loaded.settings.store.stale_after()).with_keyring(keyring));
         let reloader = Arc::new(Reloader::new(main, loaded, clock.clone(), metrics.clone(), audit.clone()));
         let (policy, in_force) = (reloader.policy(), reloader.in_force());
         let provider =

@@ -11,6 +11,7 @@ mod hash_password;
 mod keys;
 mod run;
 mod saml;
+mod store;
 mod token;
 mod users;
 
@@ -85,6 +86,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// What must outlive the process: tables, a look at every record, moving to another database.
+    #[command(subcommand)]
+    Store(store::Command),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -119,6 +123,7 @@ pub fn main() -> ExitCode {
         Command::Acts { most, json } => acts::run(&config, most, json),
         Command::Saml(command) => saml::run(&config, &command),
         Command::Approvals(command) => approvals::run(&config, command),
+        Command::Store(command) => store::run(&config, &command),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "portcullis", &mut std::io::stdout());
             Ok(())

@@ -4,7 +4,7 @@ use crate::{
     clock::Clock,
     metrics::Metrics,
     secret,
-    token::{OpenError, Tokens, keys::Keys},
+    token::{OpenError, Tokens, keys::Keyring},
 };
 use clap::Subcommand;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -77,10 +77,11 @@ fn with_token(config: &Path, end: bool) -> Result<(), String> {
     std::io::stdin().read_to_string(&mut token).map_err(|e| e.to_string())?;
     let loaded = super::loaded(config)?;
     let store = super::store(&loaded)?;
-    let keys = Keys::load_or_create(&loaded.settings.data, &CLOCK)?;
-    let tokens = Tokens::new(Arc::new(keys), store, 1 << 20, &Metrics::new());
+    let ring = Keyring::of(loaded.settings.keys.as_ref(), &loaded.settings.data, &store)?;
     let work = async {
         let now = CLOCK.now();
+        let keys = ring.keys(now).await?;
+        let tokens = Tokens::new(Arc::new(keys), store, 1 << 20, &Metrics::new());
         tokens.load_revocations(now).await.map_err(|e| e.to_string())?;
         let opened = tokens.open(token.trim(), now).map_err(|why| {
             match why {

@@ -50,6 +50,9 @@ pub struct Main {
     #[schemars(with = "Option<store::StoreTable>")]
     store: Option<Spanned<store::StoreTable>>,
     #[serde(default)]
+    #[schemars(with = "Option<store::KeysTable>")]
+    keys: Option<Spanned<store::KeysTable>>,
+    #[serde(default)]
     #[schemars(with = "Vec<CertificateTable>")]
     certificate: Vec<Spanned<CertificateTable>>,
     #[serde(default)]
@@ -176,6 +179,15 @@ fn main_file(file: &Path, text: &str, apps: Option<&Apps>) -> Result<Option<Main
     if let Some(table) = raw.store {
         let span = table.span().start;
         settings.store = store::read(table.into_inner(), found.within(span));
+    }
+    if let Some(table) = raw.keys {
+        let span = table.span().start;
+        settings.keys = store::keys(table.into_inner(), found.within(span));
+    }
+    if settings.keys.is_none() && settings.store.stale_after().is_some() {
+        let needed =
+            "encryption_key_file, _env or _command is needed in [keys]: nodes share their keys in the database, sealed";
+        found.within(0).wrong("postgres", needed);
     }
     let mut certificates = Certificates::default();
     if raw.certificate.is_empty() {

@@ -1,6 +1,6 @@
 //! `[server]` of `conf/portcullis.toml`: what a reload cannot change.
 use super::mistake::Findings;
-use crate::store::Backend;
+use crate::{store::Backend, token::keys::wrapping::Places};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::{
@@ -65,6 +65,8 @@ pub struct Settings {
     pub data: PathBuf,
     /// Where records are kept.
     pub store: Backend,
+    /// The key-encryption key, where keys are kept in the store; in files of the data folder without.
+    pub keys: Option<Places>,
     /// Worker threads.
     pub threads: usize,
     /// Bytes of the token cache.
@@ -151,6 +153,7 @@ pub fn read(raw: ServerTable, dev: bool, found: &mut Findings<'_>) -> Settings {
         admin: raw.admin,
         data: place(&raw.data),
         store: Backend::Sqlite,
+        keys: None,
         threads: raw.threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1),
         cache_bytes: raw.cache_mib.saturating_mul(1 << 20),
         handshake_timeout: Duration::from_secs(raw.handshake_timeout),

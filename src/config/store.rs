@@ -3,6 +3,7 @@ use super::mistake::Findings;
 use crate::{
     secret::reference::Reference,
     store::{Backend, postgres::Database},
+    token::keys::wrapping::Places,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -33,6 +34,45 @@ pub struct StoreTable {
     timeout_ms: u64,
     /// Seconds that the gate goes on without hearing of revocations; then it answers 503 until it hears again.
     stale_after: u64,
+}
+
+/// The key-encryption key that seals our keys in the store; without, they are files of the data folder (0600).
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct KeysTable {
+    /// File that holds 256 bits in base64url: `portcullis keys new-encryption-key`. Relative to this file.
+    encryption_key_file: Option<String>,
+    /// Environment variable that holds it.
+    encryption_key_env: Option<String>,
+    /// Program and arguments that print it, such as a client of a key management service.
+    encryption_key_command: Option<Vec<String>>,
+    /// File with the one before it, until `portcullis keys rewrap` has been run.
+    previous_encryption_key_file: Option<String>,
+    /// Environment variable with the one before it.
+    previous_encryption_key_env: Option<String>,
+    /// Program and arguments that print the one before it.
+    previous_encryption_key_command: Option<Vec<String>>,
+}
+
+/// Validates `[keys]`; mistakes go to `found`.
+pub fn keys(raw: KeysTable, found: &mut Findings<'_>) -> Option<Places> {
+    let (file, env) = (raw.encryption_key_file, raw.encryption_key_env);
+    let current = reference(found, "encryption_key", [file, env], raw.encryption_key_command);
+    let (file, env) = (raw.previous_encryption_key_file, raw.previous_encryption_key_env);
+    let previous = reference(found, "previous_encryption_key", [file, env], raw.previous_encryption_key_command);
+    let Some(current) = current else {
+        if previous.is_some() {
+            found.wrong("keys", "a previous key-encryption key stands beside the current one");
+        }
+        return None;
+    };
+    // A command may cost something or be allowed to nobody but the gateway: it is run when the gateway starts.
+    for place in [Some(&current), previous.as_ref()].into_iter().flatten().filter(|p| matches!(p, Reference::File(_))) {
+        if let Err(why) = place.read() {
+            found.wrong("encryption_key_file", why);
+        }
+    }
+    Some(Places { current, previous })
 }
 
 impl Default for StoreTable {

@@ -14,7 +14,7 @@ use crate::{
     metrics::Metrics,
     policy::in_force::InForce,
     store::Store,
-    token::{Tokens, keys::Keys},
+    token::{Tokens, keys::Keyring},
 };
 use pingora::{
     apps::http_app::ServeHttp,
@@ -38,6 +38,8 @@ const FEED_POLL: Duration = Duration::from_millis(200);
 const DRAIN_POLL: Duration = Duration::from_millis(100);
 /// Rounds between two writings of the usage view: what a killed process loses at most, five seconds of counts.
 const TALLY_EVERY: u32 = 25;
+/// Rounds between two looks at keys that are kept in the store.
+const KEYS_EVERY: u32 = 25;
 const PURGE_EVERY: u32 = 300;
 const PURGE_BATCH: usize = 500;
 
@@ -100,17 +102,7 @@ pub fn run(main: &Path, loaded: Loaded) -> Result<(), String> {
     reloader.clone().watch().map_err(|e| format!("watching {}: {e}", main.display()))?;
     server.add_service(background_service(
         "upkeep",
-        Upkeep {
-            in_force,
-            tokens,
-            store,
-            clock,
-            reloader,
-            draining,
-            metrics,
-            logs: [access_log, audit],
-            data: settings.data,
-        },
+        Upkeep { in_force, tokens, store, clock, reloader, draining, metrics, logs: [access_log, audit] },
     ));
     server.run(RunArgs::default());
     Ok(())
@@ -150,21 +142,23 @@ struct Upkeep {
     draining: Arc<AtomicBool>,
     metrics: Arc<Metrics>,
     logs: [Log; 2],
-    data: PathBuf,
 }
 
 impl Upkeep {
-    /// Takes up keys that the command line has rotated; damaged ones are left, and the old go on.
-    fn rotated(&self, known: &mut Option<SystemTime>) {
-        let written = std::fs::metadata(self.data.join("keys.json")).and_then(|m| m.modified()).ok();
-        if written != *known {
+    /// Takes up keys that were rotated, and published ones whose time has come; damaged ones are left, and the old go on.
+    async fn keys(&self, known: &mut Option<SystemTime>, due: bool) {
+        let now = self.clock.now();
+        self.tokens.advance_keys(now);
+        // Where they are in the store, its feed has told already: this is for certain.
+        let written = self.tokens.keyring().and_then(Keyring::written);
+        if written != *known || written.is_none() && due {
             *known = written;
-            match Keys::load_or_create(&self.data, &*self.clock) {
-                Ok(keys) => self.tokens.replace_keys(keys),
-                Err(why) => {
-                    self.logs[1].write(json!({"event": "keys", "outcome": "refused", "detail": why}));
-                }
-            }
+            let (word, detail) = match self.tokens.take_up_keys(now).await {
+                Ok(false) => return,
+                Ok(true) => ("taken up", None),
+                Err(why) => ("refused", Some(why)),
+            };
+            self.logs[1].write(json!({"event": "keys", "outcome": word, "detail": detail, "time": now}));
         }
     }
 
@@ -226,7 +220,7 @@ impl BackgroundService for Upkeep {
         loop {
             tokio::select! {
                 _ = tick.tick() => {
-                    self.rotated(&mut keys);
+                    self.keys(&mut keys, round.is_multiple_of(KEYS_EVERY)).await;
                     let _ = self.tokens.write_down_uses(self.clock.now()).await;
                     round = round.wrapping_add(1);
                     if round.is_multiple_of(TALLY_EVERY) {

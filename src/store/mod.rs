@@ -4,6 +4,7 @@ mod conformance;
 pub mod memory;
 pub mod postgres;
 pub mod sqlite;
+pub mod transfer;
 
 use crate::{clock::Timestamp, metrics::Metrics, secret::Digest};
 use std::{path::Path, sync::Arc, time::Duration};
@@ -163,7 +164,7 @@ fn seal(record: &Record, version: u64) -> [u8; 32] {
 }
 
 /// What keys begin with whose changes other nodes must hear of; the feed tells of no others.
-pub const ANNOUNCED: [&str; 3] = ["revoked/", "blocked/", "registered/"];
+pub const ANNOUNCED: [&str; 4] = ["revoked/", "blocked/", "registered/", "keys/"];
 
 /// Whether the feed tells of changes under `key`.
 pub fn is_announced(key: &str) -> bool {

@@ -1,5 +1,5 @@
 //! Hearing of what other nodes ended: in order, without a gap, and knowing how long ago that was.
-use super::{Tokens, revocation::Revocations};
+use super::{Tokens, keys, revocation::Revocations};
 use crate::{
     clock::{self, Timestamp},
     metrics::Metrics,
@@ -72,6 +72,7 @@ impl Tokens {
     /// Reads what was revoked before this process started.
     pub async fn load_revocations(&self, now: Timestamp) -> Result<(), StoreError> {
         let begun = clock::elapsed();
+        self.take_up_keys(now).await.map_err(StoreError::Unavailable)?;
         // Before the records: what changes meanwhile is read twice rather than never.
         let end = self.store.feed_end().await?;
         for record in self.store.scan(Revocations::prefix(), now).await? {
@@ -108,6 +109,10 @@ impl Tokens {
             if first.sequence > after + 1 {
                 // Fallen behind what a purge left.
                 return self.load_revocations(now).await;
+            }
+            if entries.iter().any(|e| e.key == keys::KEY) {
+                // Until they are known, nothing more is taken up, and the gate fails closed in the end.
+                self.take_up_keys(now).await.map_err(StoreError::Unavailable)?;
             }
             let keys = entries.iter().map(|e| &e.key).filter(|k| k.starts_with(Revocations::prefix()));
             for record in self.store.get_all(keys.cloned().collect(), now).await? {

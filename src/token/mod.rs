@@ -24,20 +24,29 @@ pub use claims::Claims;
 use claims::Sealed;
 use following::Following;
 use jsonwebtoken::{Algorithm, Validation};
-use keys::Keys;
+use keys::{Keyring, Keys};
 use place::Placed;
 use prometheus::IntCounter;
 use revocation::{Ending, Lifelines, Revocations};
 pub use shared::Entitlement;
 use shared::Shared;
 use siphasher::sip128::SipHasher24;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 use usage::{Usage, Used};
 
 /// Longest token that is looked at, bytes.
 pub const MAX_TOKEN_LENGTH: usize = 8 * 1024;
 /// Characters of an organization's identifier, which tokens in Salesforce's shape begin with.
 const ORGANIZATION: usize = 15;
+
+/// The epoch of what no key has opened, such as a session of the store.
+const KEYLESS: u32 = u32::MAX;
 
 /// An access token whose seal or signature holds.
 #[derive(Debug)]
@@ -57,6 +66,8 @@ pub struct Opened {
     /// `exp`.
     pub expires: Timestamp,
     generation: u32,
+    /// How often keys had been ended when it was opened.
+    epoch: u32,
     lifelines: Lifelines,
 }
 
@@ -76,6 +87,9 @@ pub enum OpenError {
 /// Mints and opens access tokens.
 pub struct Tokens {
     keys: ArcSwap<Keys>,
+    keyring: Option<Keyring>,
+    /// Grows whenever keys end before their time: what was opened before is to be opened anew.
+    epoch: AtomicU32,
     store: Arc<dyn Store>,
     revocations: Revocations,
     good: moka::sync::Cache<u128, Arc<Opened>, Placed>,
@@ -109,6 +123,8 @@ impl Tokens {
         let counter = |result: &str| metrics.cache.with_label_values(&[result]);
         Self {
             keys: ArcSwap::new(keys),
+            keyring: None,
+            epoch: AtomicU32::new(0),
             store,
             revocations: Revocations::default(),
             good,
@@ -124,9 +140,45 @@ impl Tokens {
         }
     }
 
+    /// Takes up changes of the keys from where they are kept.
+    #[must_use]
+    pub fn with_keyring(mut self, keyring: Keyring) -> Self {
+        self.keyring = Some(keyring);
+        self
+    }
+
+    /// Where the keys are kept.
+    pub fn keyring(&self) -> Option<&Keyring> {
+        self.keyring.as_ref()
+    }
+
+    /// Reads the keys anew; whether they had changed.
+    pub async fn take_up_keys(&self, now: Timestamp) -> Result<bool, String> {
+        let Some(keyring) = &self.keyring else { return Ok(false) };
+        let keys = keyring.keys(now).await?;
+        let known = self.keys.load();
+        if keys.same_as(&known) {
+            return Ok(false);
+        }
+        self.replace_keys(keys, now);
+        Ok(true)
+    }
+
     /// Takes up another set of keys: tokens made by the old one open as long as the new set holds their key.
-    pub fn replace_keys(&self, keys: Keys) {
+    pub fn replace_keys(&self, keys: Keys, now: Timestamp) {
+        let before = self.keys.load_full();
+        let ends_some = !keys.opens_all_of(&before, now);
         self.keys.store(Arc::new(keys));
+        if ends_some {
+            self.epoch.fetch_add(1, Ordering::AcqRel);
+        }
+        // A token of a key that was not known yet is no bad one.
+        self.bad.invalidate_all();
+    }
+
+    /// Takes published keys into use whose time has come; to be called now and then.
+    pub fn advance_keys(&self, now: Timestamp) {
+        self.keys.load().advance(now);
     }
 
     /// Forgets what ended tokens that have expired anyway; to be called now and then.
@@ -149,7 +201,7 @@ impl Tokens {
         }
         // A keyed pseudorandom function: without the key nobody can look for two tokens that share a place.
         let digest = self.places.hash(token).as_u128();
-        let opened = match self.good.get(&digest) {
+        let opened = match self.good.get(&digest).filter(|known| self.is_current(known, &digest)) {
             Some(opened) => {
                 self.hits.inc();
                 opened
@@ -173,6 +225,15 @@ impl Tokens {
         Ok(opened)
     }
 
+    /// Whether no key has been ended since `known` was opened; otherwise it is forgotten.
+    fn is_current(&self, known: &Opened, digest: &u128) -> bool {
+        let current = known.epoch == self.epoch.load(Ordering::Acquire);
+        if !current {
+            self.good.invalidate(digest);
+        }
+        current
+    }
+
     /// Whether what was opened still holds.
     pub fn alive(&self, opened: &Opened, now: Timestamp) -> Result<(), OpenError> {
         if !self.ready() {
@@ -180,6 +241,9 @@ impl Tokens {
         }
         if opened.expires <= now {
             return Err(OpenError::Expired);
+        }
+        if opened.epoch != KEYLESS && opened.epoch != self.epoch.load(Ordering::Acquire) {
+            return Err(OpenError::Revoked);
         }
         let authorization = opened.authorization.as_deref().unwrap_or(&opened.jti);
         let names = [&*opened.jti, authorization, &*opened.entitlement.client, &*opened.subject];
@@ -225,13 +289,16 @@ impl Tokens {
     }
 
     fn open_cold(&self, token: &[u8], now: Timestamp) -> Option<Opened> {
-        let opened = match token.strip_prefix(b"pc_") {
+        // Before the keys: what they open while they are being ended is ended too.
+        let epoch = self.epoch.load(Ordering::Acquire);
+        let mut opened = match token.strip_prefix(b"pc_") {
             Some(sealed) => self.unseal(sealed, now),
             None if token.get(ORGANIZATION) == Some(&b'!') => {
                 self.unseal_for_organization(std::str::from_utf8(token).ok()?, now)
             }
             None => self.opened(&self.verify("at+jwt", std::str::from_utf8(token).ok()?, now)?),
         }?;
+        opened.epoch = epoch;
         if let Some(authorization) = &opened.authorization {
             self.usage.note(authorization, opened.generation, now);
         }
@@ -253,6 +320,7 @@ impl Tokens {
             authorization: claims.grant_id.map(Into::into),
             auth_time: claims.auth_time,
             generation: claims.generation.unwrap_or(0),
+            epoch: KEYLESS,
             jti: claims.jti.into(),
             issued: claims.iat,
             expires: claims.exp,

@@ -4,17 +4,19 @@ use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as B64};
 use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
 
-/// An AEAD key in a file of the data folder.
+const FILE: &str = "vault.key";
+
+/// An AEAD key, kept in a file of the data folder or with the other keys in the store.
 pub struct Vault(LessSafeKey);
 
 impl Vault {
     /// Reads `vault.key` in `data_dir`, or makes it (0600). The error names the file.
     pub fn load_or_create(data_dir: &Path) -> Result<Self, String> {
-        let path = data_dir.join("vault.key");
+        let path = data_dir.join(FILE);
         let failed = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+        let text = match Self::text(data_dir)? {
+            Some(text) => text,
+            None => {
                 let text = secret::random_token();
                 let write = || {
                     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
@@ -28,10 +30,24 @@ impl Vault {
                 }
                 .map_err(|e| failed(&e))?
             }
-            Err(e) => return Err(failed(&e)),
         };
-        let bytes = B64.decode(text.trim()).map_err(|_| failed(&"damaged: not base64url"))?;
-        let key = UnboundKey::new(&AES_256_GCM_SIV, &bytes).map_err(|_| failed(&"damaged: not 32 bytes"))?;
+        Self::of(&text).map_err(|why| failed(&why))
+    }
+
+    /// What `vault.key` in `data_dir` holds; `None` where there is none.
+    pub fn text(data_dir: &Path) -> Result<Option<String>, String> {
+        let path = data_dir.join(FILE);
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(format!("{}: {e}", path.display())),
+        }
+    }
+
+    /// The key that `text` is, 256 bits in base64url.
+    pub fn of(text: &str) -> Result<Self, String> {
+        let bytes = B64.decode(text.trim()).map_err(|_| "damaged: not base64url")?;
+        let key = UnboundKey::new(&AES_256_GCM_SIV, &bytes).map_err(|_| "damaged: not 32 bytes")?;
         Ok(Self(LessSafeKey::new(key)))
     }
 

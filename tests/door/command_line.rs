@@ -114,8 +114,15 @@ fn passwords_are_hashed_and_keys_are_rotated() {
     let old = gate.token();
     assert!(gate.command(&["keys", "rotate"], "").status.success());
     let listed = text(&gate.command(&["keys", "list"], "").stdout);
+    assert!(listed.lines().count() == 2 && listed.contains("published") && listed.contains("in use until"), "{listed}");
+    assert!(gate.command(&["keys", "rotate", "--publish-before", "0"], "").status.success());
+    let listed = text(&gate.command(&["keys", "list"], "").stdout);
     assert!(listed.lines().count() == 2 && listed.contains("retired"), "{listed}");
     let kid = listed.split(' ').next().unwrap().to_owned();
     assert!(until(|| gate.token().contains(&kid)), "the running gateway takes the new key up");
     assert_eq!(gate.call(&old), 200, "and the old one still opens");
+    let new = gate.token();
+    assert!(gate.command(&["keys", "rotate", "--emergency"], "").status.success());
+    assert!(until(|| gate.call(&old) == 401 && gate.call(&new) == 401), "every token of every other key has ended");
+    assert_eq!(gate.call(&gate.token()), 200);
 }

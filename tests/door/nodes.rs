@@ -15,7 +15,10 @@ impl Gate {
     /// A node whose records are in `database`, not yet running.
     pub fn on(cluster: &Cluster, database: &str) -> Self {
         let gate = Self::prepare();
-        let store = format!("[store]\npostgres = \"{}\"\n\n[[certificate]]", cluster.address(database));
+        let address = cluster.address(database);
+        fs::write(gate.path("conf/kek"), portcullis::secret::random_token()).unwrap();
+        let store =
+            format!("[store]\npostgres = \"{address}\"\n\n[keys]\nencryption_key_file = \"kek\"\n\n[[certificate]]");
         gate.edit("conf/portcullis.toml", "[[certificate]]", &store);
         gate
     }
@@ -35,11 +38,10 @@ impl Gate {
             text = text.replace(&listen, &format!("listen = [\"127.0.0.1:{}\"]", gate.https));
             fs::write(gate.path("conf").join(entry), text).unwrap();
         }
-        for folder in ["certs", "data"] {
-            fs::create_dir_all(gate.path(folder)).unwrap();
-            for entry in fs::read_dir(self.path(folder)).unwrap().flatten().filter(|e| e.path().is_file()) {
-                fs::copy(entry.path(), gate.path(folder).join(entry.file_name())).unwrap();
-            }
+        fs::copy(self.path("conf/kek"), gate.path("conf/kek")).unwrap();
+        fs::create_dir_all(gate.path("certs")).unwrap();
+        for entry in fs::read_dir(self.path("certs")).unwrap().flatten() {
+            fs::copy(entry.path(), gate.path("certs").join(entry.file_name())).unwrap();
         }
         gate
     }
@@ -50,6 +52,11 @@ impl Gate {
         let mut answer = self.agent().post(url).send_form(fields.iter().copied()).unwrap();
         let body = answer.body_mut().read_to_string().unwrap();
         (answer.status().as_u16(), serde_json::from_str(&body).unwrap_or_default())
+    }
+
+    pub fn fetched(&self, path: &str) -> String {
+        let mut answer = self.agent().get(format!("{}{path}", self.issuer())).call().unwrap();
+        answer.body_mut().read_to_string().unwrap()
     }
 
     pub fn refreshed(&self, token: &Value) -> (u16, Value) {
@@ -225,6 +232,34 @@ fn f3_f7_s37_two_nodes_are_one_for_codes_tokens_assertions_handles_and_devices()
     let token = a.token();
     assert!(a.command(&["token", "revoke"], &token).status.success());
     assert!(until(|| a.call(&token) == 401 && b.call(&token) == 401));
+
+    // Keys are in the database, sealed: no node has any in its folder, and a rotation reaches all.
+    for node in nodes {
+        assert!(!node.path("data/keys.json").exists() && !node.path("data/vault.key").exists());
+    }
+    let jwks = |node: &Gate| node.fetched("/.well-known/jwks.json");
+    let (old, published) = (a.token(), jwks(&a));
+    let kid = text(&b.command(&["keys", "rotate"], "").stdout).trim().to_owned();
+    assert!(!published.contains(&kid) && until(|| nodes.iter().all(|node| jwks(node).contains(&kid))), "published");
+    assert!(!a.token().contains(&kid), "and not used yet");
+    let kid = text(&b.command(&["keys", "rotate", "--publish-before", "0"], "").stdout).trim().to_owned();
+    assert!(until(|| nodes.iter().all(|node| node.token().contains(&kid))));
+    assert_eq!((a.call(&old), b.call(&old)), (200, 200), "F13: the old one opens through the overlap");
+    let new = a.token();
+    assert!(a.command(&["keys", "rotate", "--emergency"], "").status.success());
+    for token in [&old, &new] {
+        assert!(until(|| a.call(token) == 401 && b.call(token) == 401), "an emergency ends all tokens of a key");
+    }
+    let last = b.token();
+    assert!(until(|| a.call(&last) == 200));
+    // The key-encryption key is changed: both are named, the keys are sealed again, the old one goes.
+    fs::rename(a.path("conf/kek"), a.path("conf/kek-before")).unwrap();
+    fs::write(a.path("conf/kek"), portcullis::secret::random_token()).unwrap();
+    assert!(!a.command(&["keys", "list"], "").status.success(), "sealed by the other one");
+    a.edit("conf/portcullis.toml", "[keys]\n", "[keys]\nprevious_encryption_key_file = \"kek-before\"\n");
+    assert!(a.command(&["keys", "rewrap"], "").status.success());
+    a.edit("conf/portcullis.toml", "previous_encryption_key_file = \"kek-before\"\n", "");
+    assert!(text(&a.command(&["keys", "list"], "").stdout).contains("in use"));
 }
 
 #[test]
@@ -254,6 +289,58 @@ fn f6_a_stopped_database_fails_the_gate_closed_in_time_and_its_return_heals_it()
 }
 
 #[test]
+fn f2_a_node_moves_from_sqlite_to_postgres_and_loses_no_authorization() {
+    let mut gate = Gate::start();
+    let mut alice = Person::default();
+    let (_, first) = redeemed(&gate, &alice.code(&[&gate]));
+    let (status, tokens) = gate.refreshed(&first[REFRESH]);
+    assert_eq!(status, 200, "{tokens}");
+    let used = alice.code(&[&gate]);
+    let (_, second) = redeemed(&gate, &used);
+    let unused = alice.code(&[&gate]);
+    let revoked = gate.token();
+    assert_eq!(gate.form("/oauth2/revoke", &[("client_id", "orders-robot"), ("token", &revoked)]).0, 200);
+    let assertion = gate.assertion();
+    let fields = [("grant_type", GRANT), ("assertion", &*assertion)];
+    assert_eq!(gate.form("/oauth2/token", &fields).0, 200);
+    let stop = |gate: &mut Gate| {
+        gate.signal("-TERM");
+        gate.child.take().unwrap().wait().unwrap()
+    };
+    stop(&mut gate);
+    let file = gate.path("export");
+    let file = file.to_str().unwrap();
+    let told = text(&gate.command(&["store", "check"], "").stdout);
+    assert!(told.contains("authorization: ") && told.contains("good: "), "{told}");
+    assert!(gate.command(&["store", "export", file], "").status.success());
+    assert!(!gate.command(&["store", "export", file], "").status.success(), "no file is overwritten");
+
+    let cluster = cluster();
+    let address = cluster.address(&cluster.database());
+    fs::write(gate.path("conf/kek"), gate.command(&["keys", "new-encryption-key"], "").stdout).unwrap();
+    let store =
+        format!("[store]\npostgres = \"{address}\"\n\n[keys]\nencryption_key_file = \"kek\"\n\n[[certificate]]");
+    gate.edit("conf/portcullis.toml", "[[certificate]]", &store);
+    let migrated = gate.command(&["store", "migrate"], "");
+    assert!(migrated.status.success(), "{}", text(&migrated.stderr));
+    let imported = gate.command(&["store", "import", file], "");
+    assert!(imported.status.success(), "{}", text(&imported.stderr));
+    assert_eq!(text(&gate.command(&["store", "import", file], "").stdout), "0 records\n", "begun again");
+    assert_eq!(text(&gate.command(&["store", "check"], "").stdout), told);
+    gate.run();
+    let opens = |tokens: &Value| gate.call(tokens["access_token"].as_str().unwrap());
+    assert_eq!((opens(&tokens), opens(&second)), (200, 200), "the keys came along");
+    assert_eq!(gate.call(&revoked), 401);
+    assert_eq!(gate.form("/oauth2/token", &fields).0, 400, "S31, S37");
+    assert_eq!(redeemed(&gate, &unused).0, 200);
+    assert_eq!(redeemed(&gate, &used).0, 400, "S31");
+    assert_eq!(opens(&second), 401);
+    assert_eq!(gate.refreshed(&tokens[REFRESH]).0, 200);
+    assert_eq!(gate.refreshed(&first[REFRESH]).0, 400, "S31");
+    assert!(!alice.visit(&[&gate], "/oauth2/account").body.contains("name=\"password\""), "still signed in");
+}
+
+#[test]
 fn a_configuration_of_the_database_is_checked_and_a_wrong_one_is_told_in_words() {
     let cluster = cluster();
     let mut gate = Gate::start();
@@ -272,12 +359,12 @@ fn a_configuration_of_the_database_is_checked_and_a_wrong_one_is_told_in_words()
         assert!(told.contains(mistake), "{mistake} in {told}");
     }
     let told = store("postgres = \"host=db.example user=a dbname=b\"");
-    assert!(told.contains("ca_file: needed"), "{told}");
+    assert!(told.contains("ca_file: needed") && told.contains("encryption_key_file"), "{told}");
     assert!(store("stale_after = 30\nca_file = \"x\"").contains("postgres: needed beside"));
     // Over TLS, with the password from the environment: wrong, then right.
     let address = format!("postgresql://portcullis@localhost:{}/{database}", cluster.port);
     let lines = format!(
-        "postgres = \"{address}\"\npassword_command = [\"printenv\", \"DB_PASSWORD\"]\nca_file = \"{}\"",
+        "postgres = \"{address}\"\npassword_command = [\"printenv\", \"DB_PASSWORD\"]\nca_file = \"{}\"\n\n[keys]\nencryption_key_env = \"KEK\"",
         cluster.authority.display()
     );
     assert_eq!(store(&lines), "");

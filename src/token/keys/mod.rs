@@ -1,4 +1,8 @@
-//! Signing and sealing keys: made at first start, kept 0600, rotated with overlap.
+//! Signing and sealing keys: made at first start, published before they are used, rotated with overlap.
+mod file;
+mod ring;
+pub mod wrapping;
+
 use super::signer::{self, Signer, StoredSigners};
 use crate::{
     clock::{Clock, Timestamp},
@@ -7,17 +11,36 @@ use crate::{
 };
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as B64};
+pub use ring::{KEY, Keyring};
 use serde::{Deserialize, Serialize};
-use std::{borrow::Cow, fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
+use std::{
+    borrow::Cow,
+    path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 /// How long a rotated key still opens what it made, seconds.
 pub const OVERLAP: i64 = 7 * 24 * 3600;
 
-#[derive(Serialize, Deserialize)]
+/// How keys are rotated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rotation {
+    /// The new keys are published now and used after so many seconds; the old ones go on opening for [`OVERLAP`].
+    Planned(i64),
+    /// The new keys are used now, and every token of every other key ends.
+    Emergency,
+}
+
+/// One generation as it is kept.
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Stored {
     kid: String,
     created: Timestamp,
+    /// When it begins to make tokens; at once without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    used_from: Option<Timestamp>,
+    /// When it makes tokens no longer.
     retired: Option<Timestamp>,
     signing: StoredSigners,
     /// The 256-bit sealing key, base64url.
@@ -29,72 +52,103 @@ pub struct KeyGeneration {
     /// Identifies the generation in JWT headers and sealed tokens.
     pub kid: String,
     signers: [Signer; 3],
+    used_from: Timestamp,
     retired: Option<Timestamp>,
     created: Timestamp,
     sealing: LessSafeKey,
 }
 
-/// All generations, the newest first.
-pub struct Keys(Vec<KeyGeneration>);
+/// All generations, the newest first, and which of them makes tokens.
+pub struct Keys {
+    all: Vec<KeyGeneration>,
+    current: AtomicUsize,
+}
+
+/// Changes `stored` as `rotation` says; the identifier of the new generation.
+fn rotate(stored: &mut Vec<Stored>, rotation: Rotation, now: Timestamp) -> Result<String, String> {
+    let mut new = generate(now)?;
+    match rotation {
+        Rotation::Planned(after) => {
+            let from = now.plus(after.max(0));
+            new.used_from = Some(from);
+            // One that never came into use gives way to this one.
+            stored.retain(|k| k.used_from.is_none_or(|at| at <= now));
+            for key in stored.iter_mut() {
+                key.retired = Some(key.retired.map_or(from, |at| at.min(from)));
+            }
+            stored.retain(|k| k.retired.is_none_or(|at| at.plus(OVERLAP) > now));
+        }
+        Rotation::Emergency => stored.clear(),
+    }
+    let kid = new.kid.clone();
+    stored.insert(0, new);
+    Ok(kid)
+}
 
 impl Keys {
     /// Reads `keys.json` in `data_dir`, or makes it. The error says what is wrong with which file.
     pub fn load_or_create(data_dir: &Path, clock: &dyn Clock) -> Result<Self, String> {
-        let path = data_dir.join("keys.json");
-        let mut stored = match fs::read(&path) {
-            Ok(bytes) => parse(&path, &bytes)?,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                let first = vec![generate(clock.now())?];
-                write(&path, &first)?;
-                first
-            }
-            Err(e) => return Err(format!("{}: {e}", path.display())),
-        };
-        stored.retain(|k| k.retired.is_none_or(|at| at.plus(OVERLAP) > clock.now()));
-        let keys: Result<Vec<_>, _> = stored.iter().map(open).collect();
-        let keys = keys.map_err(|e| format!("{}: {e}", path.display()))?;
-        if keys.is_empty() {
-            return Err(format!("{}: holds no key in use", path.display()));
-        }
-        Ok(Self(keys))
+        let path = file::path(data_dir);
+        Self::of(&file::load_or_create(&path, clock.now())?, clock.now())
+            .map_err(|e| format!("{}: {e}", path.display()))
     }
 
-    /// Adds a new generation and retires the others; they go on opening for [`OVERLAP`] seconds.
-    /// Running processes take it up.
-    pub fn rotate(data_dir: &Path, clock: &dyn Clock) -> Result<String, String> {
-        let path = data_dir.join("keys.json");
-        let bytes = fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-        let mut stored = parse(&path, &bytes)?;
-        let now = clock.now();
-        stored.iter_mut().for_each(|k| k.retired = k.retired.or(Some(now)));
-        stored.retain(|k| k.retired.is_none_or(|at| at.plus(OVERLAP) > now));
-        stored.insert(0, generate(now)?);
-        write(&path, &stored)?;
-        Ok(stored[0].kid.clone())
+    fn of(stored: &[Stored], now: Timestamp) -> Result<Self, String> {
+        let kept = stored.iter().filter(|k| k.retired.is_none_or(|at| at.plus(OVERLAP) > now));
+        let all: Vec<_> = kept.map(open).collect::<Result<_, _>>()?;
+        if all.is_empty() {
+            return Err("holds no key in use".to_owned());
+        }
+        let keys = Self { all, current: AtomicUsize::new(0) };
+        keys.advance(now);
+        Ok(keys)
+    }
+
+    /// Takes the newest generation into use whose time has come.
+    pub fn advance(&self, now: Timestamp) {
+        let ripe = self.all.iter().position(|k| k.used_from <= now);
+        self.current.store(ripe.unwrap_or(self.all.len() - 1), Ordering::Release);
+    }
+
+    /// Whether everything that `other` opens at `now` is opened by this set too.
+    pub fn opens_all_of(&self, other: &Self, now: Timestamp) -> bool {
+        other
+            .all
+            .iter()
+            .filter(|k| k.used_from <= now && other.find(&k.kid, now).is_some())
+            .all(|k| self.all.iter().any(|o| o.kid == k.kid))
+    }
+
+    /// Whether this set and `other` are of the same generations.
+    pub fn same_as(&self, other: &Self) -> bool {
+        let named = |keys: &Self| keys.all.iter().map(|k| (k.kid.clone(), k.used_from, k.retired)).collect::<Vec<_>>();
+        named(self) == named(other)
     }
 
     /// One line a generation: kid, creation, state.
-    pub fn list(&self) -> Vec<String> {
+    pub fn list(&self, now: Timestamp) -> Vec<String> {
         let state = |k: &KeyGeneration| match k.retired {
-            None => "in use".to_owned(),
+            _ if k.used_from > now => format!("published, in use from {}", k.used_from.0),
+            Some(at) if at > now => format!("in use until {}", at.0),
             Some(at) => format!("retired, opens until {}", at.plus(OVERLAP).0),
+            None => "in use".to_owned(),
         };
-        self.0.iter().map(|k| format!("{} created {} {}", k.kid, k.created.0, state(k))).collect()
+        self.all.iter().map(|k| format!("{} created {} {}", k.kid, k.created.0, state(k))).collect()
     }
 
     /// The generation that makes new tokens.
     pub fn current(&self) -> &KeyGeneration {
-        self.0.first().expect("load_or_create refuses an empty set")
+        &self.all[self.current.load(Ordering::Acquire)]
     }
 
     /// The generation with this `kid`, if its overlap has not ended at `now`.
     pub fn find(&self, kid: &str, now: Timestamp) -> Option<&KeyGeneration> {
-        self.0.iter().find(|k| k.kid == kid && k.retired.is_none_or(|at| at.plus(OVERLAP) > now))
+        self.all.iter().find(|k| k.kid == kid && k.retired.is_none_or(|at| at.plus(OVERLAP) > now))
     }
 
     /// The public keys as a JWK Set (RFC 7517 §5).
     pub fn jwks(&self) -> serde_json::Value {
-        let all: Vec<_> = self.0.iter().flat_map(|k| &k.signers).map(|s| &s.jwk).collect();
+        let all: Vec<_> = self.all.iter().flat_map(|k| &k.signers).map(|s| &s.jwk).collect();
         serde_json::json!({ "keys": all })
     }
 
@@ -153,6 +207,7 @@ fn generate(now: Timestamp) -> Result<Stored, String> {
     Ok(Stored {
         kid: secret::random_id()[..8].to_owned(),
         created: now,
+        used_from: None,
         retired: None,
         signing: signer::generate()?,
         sealing: B64.encode(secret::random::<32>()),
@@ -166,27 +221,11 @@ fn open(stored: &Stored) -> Result<KeyGeneration, String> {
     Ok(KeyGeneration {
         kid: stored.kid.clone(),
         signers: signer::open(&stored.kid, &stored.signing)?,
+        used_from: stored.used_from.unwrap_or(stored.created),
         retired: stored.retired,
         created: stored.created,
         sealing: LessSafeKey::new(sealing),
     })
-}
-
-fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Stored>, String> {
-    serde_json::from_slice(bytes).map_err(|e| format!("{}: damaged: {e}", path.display()))
-}
-
-/// Written beside and renamed over, so that a crash leaves the old file or the new one.
-fn write(path: &Path, stored: &[Stored]) -> Result<(), String> {
-    let beside = path.with_extension("json.new");
-    let attempt = || -> std::io::Result<()> {
-        let _ = fs::remove_file(&beside);
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-        file.write_all(&serde_json::to_vec_pretty(stored)?)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
-    };
-    attempt().map_err(|e| format!("{}: {e}", path.display()))
 }
 
 #[cfg(test)]
@@ -199,13 +238,41 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let clock = ManualClock::at(Timestamp(1_000));
         let old = Keys::load_or_create(dir.path(), &clock).expect("keys").current().kid.clone();
-        let new = Keys::rotate(dir.path(), &clock).expect("rotated");
+        let path = file::path(dir.path());
+        let mut stored = file::load_or_create(&path, clock.now()).expect("keys");
+        let new = rotate(&mut stored, Rotation::Planned(0), clock.now()).expect("rotated");
+        file::write(&path, &stored).expect("written");
         let keys = Keys::load_or_create(dir.path(), &clock).expect("keys");
         assert_eq!(keys.current().kid, new);
         assert!(keys.find(&old, Timestamp(1_000)).is_some());
         assert!(keys.find(&old, Timestamp(1_000 + OVERLAP)).is_none());
         clock.advance(OVERLAP);
-        assert_eq!(Keys::load_or_create(dir.path(), &clock).expect("keys").list().len(), 1);
+        assert_eq!(Keys::load_or_create(dir.path(), &clock).expect("keys").list(clock.now()).len(), 1);
+    }
+
+    #[test]
+    fn f13_new_keys_are_published_before_they_are_used_and_an_emergency_ends_the_others_at_once() {
+        let now = Timestamp(1_000);
+        let mut stored = vec![generate(now).expect("keys")];
+        let first = stored[0].kid.clone();
+        let second = rotate(&mut stored, Rotation::Planned(600), now).expect("rotated");
+        let keys = Keys::of(&stored, now).expect("keys");
+        assert_eq!(keys.current().kid, first);
+        assert!(keys.jwks().to_string().contains(&second), "published");
+        keys.advance(Timestamp(1_599));
+        assert_eq!(keys.current().kid, first);
+        keys.advance(Timestamp(1_600));
+        assert_eq!(keys.current().kid, second);
+        assert!(keys.find(&first, Timestamp(1_599 + OVERLAP)).is_some());
+        assert!(keys.find(&first, Timestamp(1_600 + OVERLAP)).is_none(), "the overlap counts from its last use");
+        // One that was never used is replaced by another.
+        let third = rotate(&mut stored, Rotation::Planned(0), Timestamp(1_100)).expect("rotated");
+        let replaced = Keys::of(&stored, Timestamp(1_700)).expect("keys");
+        assert!(replaced.current().kid == third && replaced.opens_all_of(&keys, Timestamp(1_100)));
+        rotate(&mut stored, Rotation::Emergency, Timestamp(1_800)).expect("rotated");
+        let after = Keys::of(&stored, Timestamp(1_800)).expect("keys");
+        assert!(!after.opens_all_of(&replaced, Timestamp(1_800)) && after.find(&third, Timestamp(1_800)).is_none());
+        assert_eq!(after.jwks()["keys"].as_array().map(Vec::len), Some(3));
     }
 
     #[test]
