@@ -1,13 +1,15 @@
 //! What is told of a person: `userinfo` and the identity URL.
 use super::request;
 use crate::{
-    model::{ScopeSet, User},
+    clock::Timestamp,
+    model::{Policies, ScopeSet, User},
     policy::salesforce::Salesforce,
     provider::{
         Cx,
         error::{Code, OAuthError},
         userinfo::{Holder, holder},
     },
+    saml::instant,
 };
 use bytes::Bytes;
 use http::{Request, header::AUTHORIZATION};
@@ -23,7 +25,7 @@ const BAD_TOKEN: Refused = (403, "Bad_OAuth_Token");
 /// `…/userinfo`.
 pub async fn userinfo(request: &Request<Bytes>, settings: &Salesforce, cx: &Cx) -> Result<Value, Refused> {
     let (holder, scopes) = bearer(request, cx).await?;
-    Ok(Told { user: &holder.user, scopes: &scopes, settings, issuer: &cx.policy.issuer }.userinfo())
+    Ok(Told::of(&holder, &scopes, settings, cx).userinfo())
 }
 
 /// `/id/{organization}/{user}`: a person's own, for a program that acts for them.
@@ -37,7 +39,7 @@ pub async fn identity(request: &Request<Bytes>, settings: &Salesforce, cx: &Cx) 
     if !is(asked.next(), &settings.organization_id()) {
         return Err((403, "Wrong_Org"));
     }
-    Ok(Told { user: &holder.user, scopes: &scopes, settings, issuer: &cx.policy.issuer }.identity())
+    Ok(Told::of(&holder, &scopes, settings, cx).identity())
 }
 
 /// Whose token it is. One that stands in the address counts where the app's policy allows it; beside the same one in
@@ -77,14 +79,47 @@ async fn bearer(request: &Request<Bytes>, cx: &Cx) -> Result<(Holder, ScopeSet),
     Ok((holder, scopes))
 }
 
+/// Seconds that clocks in `zone` are ahead of UTC when it is not summer there; `None` where the zone is not known.
+fn standard_offset(zone: &str, now: Timestamp) -> Option<i32> {
+    let zone = jiff::tz::TimeZone::get(zone).ok()?;
+    // Summer time is ahead, and half a year later it is over.
+    let at = |time: Timestamp| Some(zone.to_offset(jiff::Timestamp::from_second(time.0).ok()?).seconds());
+    Some(at(now)?.min(at(now.plus(182 * 86_400))?))
+}
+
 struct Told<'a> {
     user: &'a User,
+    policies: &'a Policies,
     scopes: &'a ScopeSet,
     settings: &'a Salesforce,
     issuer: &'a str,
+    now: Timestamp,
 }
 
-impl Told<'_> {
+impl<'a> Told<'a> {
+    fn of(holder: &'a Holder, scopes: &'a ScopeSet, settings: &'a Salesforce, cx: &'a Cx) -> Self {
+        let (user, policies) = (&holder.user, &holder.client.policies);
+        Self { user, policies, scopes, settings, issuer: &cx.policy.issuer, now: cx.now }
+    }
+
+    /// The app's own names for what they may do; told with the scope of that name alone.
+    fn custom_permissions(&self) -> Value {
+        let asked = self.scopes.contains("custom_permissions");
+        if asked { self.policies.permissions_of(self.user).into() } else { json!({}) }
+    }
+
+    /// Milliseconds that the clocks of their time zone are ahead of UTC in winter, as Salesforce counts.
+    fn utc_offset(&self) -> Value {
+        let zone = self.claim("profile", "zoneinfo");
+        zone.as_str().and_then(|zone| standard_offset(zone, self.now)).map(|s| (s * 1000).into()).unwrap_or_default()
+    }
+
+    /// When anything that is known of them last changed, as Salesforce writes it.
+    fn modified(&self) -> Value {
+        let at = self.user.profile.updated_at.filter(|_| !self.claim("profile", "updated_at").is_null());
+        at.map(|at| instant::text(at).replace('Z', ".000+0000").into()).unwrap_or_default()
+    }
+
     /// A claim that is known and that the scopes let the program know.
     fn claim(&self, scope: &str, name: &str) -> Value {
         let may = ["id", "api", "full", scope].iter().any(|s| self.scopes.contains(s));
@@ -147,7 +182,7 @@ impl Told<'_> {
             "email_verified": self.claim("email", "email_verified") == true,
             "phone_number": self.claim("phone", "phone_number"), "address": self.claim("address", "address"),
             "urls": self.urls(), "active": self.user.active, "user_type": "STANDARD",
-            "language": language, "locale": locale, "utcOffset": null, "updated_at": null,
+            "language": language, "locale": locale, "utcOffset": self.utc_offset(), "updated_at": self.modified(),
             "is_salesforce_integration_user": false,
         })
     }
@@ -172,9 +207,28 @@ impl Told<'_> {
             "is_lightning_login_user": false,
             "status": {"created_date": null, "body": null},
             "urls": self.urls(), "active": self.user.active, "user_type": "STANDARD",
-            "language": language, "locale": locale, "utcOffset": null, "last_modified_date": null,
-            "is_app_installed": true, "custom_attributes": {}, "custom_permissions": {},
+            "language": language, "locale": locale, "utcOffset": self.utc_offset(),
+            "last_modified_date": self.modified(),
+            "is_app_installed": true, "custom_attributes": self.policies.attributes_of(self.user),
+            "custom_permissions": self.custom_permissions(),
             "mobile_policy": {"screen_lock": null, "pin_length": null},
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_are_told_as_they_are_without_summer_time() {
+        for summer_or_winter in [Timestamp(1_700_000_000), Timestamp(1_720_000_000)] {
+            let offset = |zone| standard_offset(zone, summer_or_winter);
+            assert_eq!((offset("Europe/Berlin"), offset("America/Los_Angeles")), (Some(3_600), Some(-28_800)));
+            assert_eq!(
+                (offset("Australia/Sydney"), offset("UTC"), offset("Nowhere/At_All")),
+                (Some(36_000), Some(0), None)
+            );
+        }
     }
 }
