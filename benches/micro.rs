@@ -80,6 +80,7 @@ fn client(key: &rsa::Pair) -> Client {
         assertion_lifetime: 3_600,
         interactive: Default::default(),
         salesforce: Default::default(),
+        policies: Default::default(),
     }
 }
 

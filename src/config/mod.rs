@@ -2,6 +2,7 @@
 pub mod app;
 pub mod certificate;
 pub mod mistake;
+pub mod profile;
 pub mod reload;
 pub mod route;
 pub mod salesforce;
@@ -12,7 +13,7 @@ pub mod store;
 pub mod user;
 
 use crate::{
-    model::{Client, ScopeSet},
+    model::{Client, Ranges, ScopeSet},
     policy::{
         Policy,
         people::People,
@@ -79,6 +80,9 @@ pub struct Main {
     /// The wire shape that programs written for Salesforce's connected apps expect; off without.
     #[schemars(with = "Option<salesforce::SalesforceTable>")]
     salesforce: Option<Spanned<salesforce::SalesforceTable>>,
+    /// Profile or permission set → what holds for everybody who has it.
+    #[serde(default)]
+    profile: BTreeMap<String, profile::ProfileTable>,
 }
 
 /// A whole configuration without mistakes.
@@ -145,14 +149,17 @@ pub fn load(main: &Path) -> Result<Loaded, Vec<Mistake>> {
         None
     });
     match parsed {
-        Some((issuer, settings, certificates, routes, people, mut saml, salesforce)) if mistakes.is_empty() => {
+        Some((issuer, settings, certificates, routes, people, mut saml, salesforce, profiles))
+            if mistakes.is_empty() =>
+        {
             saml.apps = saml::certificates(&clients);
             texts.push(saml.digest.clone());
             let revision = Digest::of(texts.join("\0").as_bytes()).hex()[..16].to_owned();
             let issuer = issuer.into();
             let salesforce = salesforce.map(Arc::new);
             let barred = Arc::default();
-            let mut policy = Policy { issuer, clients, users, barred, routes, people, saml, salesforce, revision };
+            let mut policy =
+                Policy { issuer, clients, users, profiles, barred, routes, people, saml, salesforce, revision };
             let warnings = warnings(&mut policy);
             Ok(Loaded { settings, policy, certificates, warnings })
         }
@@ -160,7 +167,8 @@ pub fn load(main: &Path) -> Result<Loaded, Vec<Mistake>> {
     }
 }
 
-type MainParts = (String, Settings, Certificates, Table, People, Saml, Option<Salesforce>);
+type Profiles = HashMap<String, Ranges>;
+type MainParts = (String, Settings, Certificates, Table, People, Saml, Option<Salesforce>, Profiles);
 
 type Apps = HashMap<Arc<str>, Arc<Client>>;
 
@@ -217,8 +225,9 @@ fn main_file(file: &Path, text: &str, apps: Option<&Apps>) -> Result<Option<Main
         let span = table.span().start;
         salesforce::read(table.into_inner(), &raw.issuer, apps, found.within(span))
     });
+    let profiles = profile::read(&raw.profile, found.within(0));
     if found.mistakes.is_empty() {
-        Ok(Some((raw.issuer, settings, certificates, table, people, saml, salesforce)))
+        Ok(Some((raw.issuer, settings, certificates, table, people, saml, salesforce, profiles)))
     } else {
         Err(found.mistakes)
     }

@@ -1,6 +1,7 @@
 //! `conf/users.toml`: local users.
 use super::mistake::{Findings, Mistake, parse};
 use crate::{
+    clock::Timestamp,
     model::{Profile, User},
     secret::Digest,
 };
@@ -40,7 +41,8 @@ struct LocalUser {
     /// An inactive user gets no token, and tokens for them open nothing.
     #[serde(default = "yes")]
     active: bool,
-    /// What apps may learn of them, by the scopes profile, email, address and phone.
+    /// What apps may learn of them: by the scopes profile, email, address and phone, `attributes` by the apps' own
+    /// `custom_attributes`.
     #[serde(default)]
     profile: Profile,
 }
@@ -54,6 +56,9 @@ pub fn read(file: &Path, text: &str) -> Result<HashMap<Arc<str>, Arc<User>>, Vec
     let raw: Users = parse(file, text)?;
     let mut found = Findings::of(file, text);
     let mut users = HashMap::new();
+    let written = std::fs::metadata(file).and_then(|m| m.modified()).ok();
+    let written = written.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+    let written = written.and_then(|since| i64::try_from(since.as_secs()).ok()).map(Timestamp);
     for user in raw.user {
         found.within(user.span().start);
         let user = user.into_inner();
@@ -70,13 +75,15 @@ pub fn read(file: &Path, text: &str) -> Result<HashMap<Arc<str>, Arc<User>>, Vec
         }
         let security_token = token.flatten();
         let username: Arc<str> = user.username.into();
+        let mut profile = user.profile;
+        profile.updated_at = profile.updated_at.or(written);
         let known = User {
             username: username.clone(),
             permissions: user.permissions,
             password: user.password.map(Arc::from),
             security_token,
             active: user.active,
-            profile: user.profile,
+            profile,
         };
         if users.insert(username, Arc::new(known)).is_some() {
             found.wrong("username", "stands twice in this file");

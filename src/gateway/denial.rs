@@ -20,6 +20,7 @@ impl Denial {
                 (StatusCode::FORBIDDEN, "insufficient_scope", "the token's scopes do not suffice")
             }
             Self::ClientNotAllowed => (StatusCode::FORBIDDEN, "access_denied", "this app may not use this route"),
+            Self::IpRestricted => (StatusCode::FORBIDDEN, "ip_restricted", "ip restricted"),
             Self::Unavailable => {
                 (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", "nothing can be decided now; try again")
             }
@@ -43,7 +44,11 @@ impl Denial {
             Self::Unauthenticated => Some(realm),
             Self::InvalidToken | Self::InvalidRequest => Some(format!("{realm}, error=\"{code}\"")),
             Self::InsufficientScope => Some(format!("{realm}, error=\"{code}\", scope=\"{}\"", told.scope)),
-            Self::NotFound | Self::MethodNotAllowed | Self::ClientNotAllowed | Self::Unavailable => None,
+            Self::NotFound
+            | Self::MethodNotAllowed
+            | Self::ClientNotAllowed
+            | Self::IpRestricted
+            | Self::Unavailable => None,
         };
         // A scope token carries no quote and no control character (RFC 6749 §3.3).
         if let Some(value) = challenge.and_then(|c| HeaderValue::from_str(&c).ok()) {

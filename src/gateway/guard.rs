@@ -9,7 +9,7 @@ use crate::{
     token::{OpenError, Opened, Tokens},
 };
 use http::HeaderMap;
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 /// Leave to forward one request along one route.
 #[derive(Debug)]
@@ -47,6 +47,8 @@ pub enum Denial {
     InsufficientScope,
     /// 403: this app may not use the route.
     ClientNotAllowed,
+    /// 403: the app's or the user's policy does not let this address in.
+    IpRestricted,
     /// 503: nothing can be decided.
     Unavailable,
 }
@@ -57,11 +59,13 @@ pub struct Carried<'a> {
     pub headers: &'a HeaderMap,
     /// The browser's session behind its cookie, where one was looked up.
     pub session: Option<Arc<Opened>>,
+    /// Where it comes from, as far as that is known.
+    pub address: Option<IpAddr>,
 }
 
 impl<'a> From<&'a HeaderMap> for Carried<'a> {
     fn from(headers: &'a HeaderMap) -> Self {
-        Self { headers, session: None }
+        Self { headers, session: None, address: None }
     }
 }
 
@@ -100,22 +104,23 @@ pub fn check(
         (Credential::Malformed, _, _) => return Err(Denial::InvalidRequest),
         (Credential::None | Credential::Bearer(_), _, _) => return Err(Denial::Unauthenticated),
     };
-    let user_ended = policy.has_ended(&opened.subject);
     let entitlement = &opened.entitlement;
     let refused = |why| {
         tokens.tally.denied(&entitlement.client, &opened.subject, now);
         Err(why)
     };
-    match policy.clients.get(&*entitlement.client) {
-        Some(client) if !client.blocked && !user_ended && *entitlement.audience == *route.resource => {
-            // A scope taken from the app is gone from its older tokens too.
-            let holds = |scope: &str| entitlement.scopes.contains(scope) && client.scopes.contains(scope);
-            let any = requirement.any.is_empty() || requirement.any.iter().any(holds);
-            if !any || !requirement.all.iter().all(holds) {
-                return refused(Denial::InsufficientScope);
-            }
-        }
-        _ => return refused(Denial::InvalidToken),
+    let Some(standing) = policy.standing(&opened, now).filter(|_| *entitlement.audience == *route.resource) else {
+        return refused(Denial::InvalidToken);
+    };
+    let client = standing.client;
+    if !policy.admits(client, standing.user.map(|u| &**u), carried.address, opened.shown()) {
+        return refused(Denial::IpRestricted);
+    }
+    // A scope taken from the app is gone from its older tokens too.
+    let holds = |scope: &str| entitlement.scopes.contains(scope) && client.scopes.contains(scope);
+    let any = requirement.any.is_empty() || requirement.any.iter().any(holds);
+    if !any || !requirement.all.iter().all(holds) {
+        return refused(Denial::InsufficientScope);
     }
     if !requirement.clients.is_empty() && !requirement.clients.contains(&*entitlement.client) {
         return refused(Denial::ClientNotAllowed);

@@ -106,7 +106,8 @@ impl ProxyHttp for Gateway {
             Ok(opened) => opened,
             Err(denial) => return self.deny(session, ctx, denial, Told::nothing(ErrorStyle::Oauth)).await,
         };
-        let carried = Carried { headers: &request.headers, session: session_of };
+        let address = session.client_addr().and_then(|a| a.as_inet()).map(|a| a.ip());
+        let carried = Carried { headers: &request.headers, session: session_of, address };
         match guard::check(&policy, &self.tokens, asked, carried, self.clock.now()) {
             Ok(permit) => {
                 ctx.route = permit.route().name.clone();

@@ -4,7 +4,7 @@ use crate::{
     model::Wire,
     provider::{
         Cx,
-        error::{Code, OAuthError},
+        error::{Code, OAuthError, Situation},
     },
     salesforce::scope::without_person,
 };
@@ -23,12 +23,12 @@ impl Grant for ClientCredentials {
             Some(client) if request.proven => client,
             _ => return Err(OAuthError::new(Code::InvalidClient, "client authentication failed")),
         };
-        let subject = client
-            .run_as
-            .clone()
-            .ok_or_else(|| OAuthError::new(Code::InvalidGrant, "no client credentials user enabled"))?;
+        let subject = client.run_as.clone().ok_or_else(|| {
+            OAuthError::new(Code::InvalidGrant, "no client credentials user enabled").of(Situation::NoRunAs)
+        })?;
         if cx.policy.has_ended(&subject) {
-            return Err(OAuthError::new(Code::InvalidGrant, "no client credentials user enabled").detail("inactive"));
+            let none = OAuthError::new(Code::InvalidGrant, "no client credentials user enabled");
+            return Err(none.detail("inactive").of(Situation::NoRunAs));
         }
         Ok(Redeemed {
             client: client.clone(),

@@ -27,8 +27,6 @@ use std::sync::Arc;
 
 /// No access token lives longer, seconds.
 pub const LONGEST_TOKEN: i64 = 86_400;
-/// Authorizations that one user may have given one app; the next one ends the oldest.
-const MOST_AUTHORIZATIONS: usize = 5;
 
 /// What the pipeline hands to a grant.
 pub struct TokenRequest<'a> {
@@ -164,7 +162,7 @@ pub async fn begin(
     let mut own = authorizations(user, cx).await?;
     // One that cannot be renewed ends by itself, with its access token.
     own.retain(|a| *a.client == *client.id && a.refresh.is_some());
-    for oldest in own.iter().take((own.len() + 1).saturating_sub(MOST_AUTHORIZATIONS)) {
+    for oldest in own.iter().take((own.len() + 1).saturating_sub(client.policies.approvals_per_user)) {
         let (change, ending) = ending(&oldest.id, cx.now);
         changes.push(change);
         endings.push(ending);

@@ -1,5 +1,5 @@
 //! Connected apps (OAuth clients, RFC 6749 §2).
-use super::{Level, ScopeSet, verification_key::VerificationKey};
+use super::{Level, Policies, ScopeSet, verification_key::VerificationKey};
 use crate::secret::{Digest, Plain};
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -87,6 +87,21 @@ pub struct Client {
     pub interactive: Interactive,
     /// What it may do on the Salesforce paths alone.
     pub salesforce: SalesforceRules,
+    /// What an administrator asks of it besides.
+    pub policies: Policies,
+}
+
+impl Client {
+    /// Whether it has to prove who it is before it is served by `grant_type`.
+    pub fn must_authenticate(&self, grant_type: &str) -> bool {
+        let rules = &self.policies.secret;
+        self.auth_method != AuthMethod::None
+            && match grant_type {
+                "authorization_code" => !rules.optional,
+                "refresh_token" => !rules.optional_for_refresh,
+                _ => true,
+            }
+    }
 }
 
 /// Leniencies that are off unless an app's file turns them on, and the key of `signature`.
@@ -123,8 +138,7 @@ pub struct Interactive {
 }
 
 /// What becomes of an app's refresh tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RefreshPolicy {
     /// None is issued: access ends with the access token.
     pub expires_at_once: bool,

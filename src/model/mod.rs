@@ -1,6 +1,8 @@
 //! Nouns that several flows share.
 pub mod authorization;
 pub mod client;
+pub mod network;
+pub mod policies;
 pub mod scope;
 pub mod session;
 pub mod user;
@@ -11,6 +13,8 @@ pub use authorization::Authorization;
 pub use client::{
     Approval, AuthMethod, Client, Interactive, RefreshPolicy, SalesforceRules, SigningAlgorithm, TokenFormat,
 };
+pub use network::{Network, Ranges, Relaxation};
+pub use policies::{Attribute, IdTokenRules, Policies, SecretRules};
 pub use scope::ScopeSet;
 pub use session::{Level, NameId, Session};
 pub use user::{Profile, User};

@@ -1,6 +1,9 @@
 //! Local users and what is known of them.
-use crate::secret::Digest;
-use std::{collections::BTreeSet, sync::Arc};
+use crate::{clock::Timestamp, secret::Digest};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// A person, or a program that acts under a name of its own.
 #[derive(Clone, Debug)]
@@ -56,13 +59,30 @@ pub struct Profile {
     /// Postal address in full (`address.formatted`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
+    /// When any of it last changed, seconds since the epoch; of users of the configuration, when their file did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i64>")]
+    pub updated_at: Option<Timestamp>,
+    /// What apps may be told besides, where their `custom_attributes` name it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// Which claims a scope stands for (OIDC Core §5.4).
 pub const SCOPE_CLAIMS: [(&str, &[&str]); 4] = [
     (
         "profile",
-        &["name", "given_name", "family_name", "nickname", "preferred_username", "picture", "zoneinfo", "locale"],
+        &[
+            "name",
+            "given_name",
+            "family_name",
+            "nickname",
+            "preferred_username",
+            "picture",
+            "zoneinfo",
+            "locale",
+            "updated_at",
+        ],
     ),
     ("email", &["email", "email_verified"]),
     ("address", &["address"]),
@@ -86,6 +106,7 @@ impl User {
             "email" => text(&p.email),
             "email_verified" => p.email_verified.map(Into::into),
             "phone_number" => text(&p.phone_number),
+            "updated_at" => p.updated_at.map(|at| at.0.into()),
             "address" => p.address.as_ref().map(|a| serde_json::json!({ "formatted": a })),
             _ => None,
         }

@@ -38,6 +38,8 @@ fn outline(policy: &Policy) -> BTreeMap<String, Value> {
             "security_token": u.security_token.map(|d| mask(&d.hex()))});
         (format!("user {}", u.username), view)
     }));
+    let profiles = policy.profiles.iter();
+    all.extend(profiles.map(|(name, ranges)| (format!("profile {name}"), json!({"ip_ranges": format!("{ranges:?}")}))));
     all.extend(policy.saml.partners.values().map(|p| (format!("saml_idp {}", p.name), partner(p))));
     all.extend(policy.routes.iter().map(|r| (format!("route {}", r.name), route(r))));
     all
@@ -52,6 +54,7 @@ fn client(client: &Client) -> Value {
         "run_as": client.run_as, "token_format": format!("{:?}", client.token_format),
         "token_signing_alg": format!("{:?}", client.signing_algorithm), "token_lifetime": client.token_lifetime, "audience": client.audience,
         "assertion_lifetime": client.assertion_lifetime, "salesforce": format!("{:?}", client.salesforce),
+        "interactive": format!("{:?}", client.interactive), "policies": format!("{:?}", client.policies),
     })
 }
 

@@ -5,8 +5,9 @@ pub mod people;
 pub mod route;
 pub mod salesforce;
 pub mod saml;
+pub mod standing;
 
-use crate::model::{Client, User};
+use crate::model::{Client, Ranges, User};
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -21,6 +22,8 @@ pub struct Policy {
     pub clients: HashMap<Arc<str>, Arc<Client>>,
     /// Local users by name.
     pub users: HashMap<Arc<str>, Arc<User>>,
+    /// Profiles whose people may come from certain addresses alone.
+    pub profiles: HashMap<String, Ranges>,
     /// Names that the administrator blocked while it runs; nobody may act under them, whoever knows them.
     pub barred: Arc<HashSet<Arc<str>>>,
     /// What the gate proxies.

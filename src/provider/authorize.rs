@@ -238,7 +238,7 @@ fn acr_values(p: &Params, _: &Client, rq: &mut AuthorizationRequest, _: &Cx) -> 
 fn id_token_hint(p: &Params, client: &Client, rq: &mut AuthorizationRequest, cx: &Cx) -> Result<(), OAuthError> {
     let Some(token) = p.get("id_token_hint") else { return Ok(()) };
     let claims = cx.tokens.verify_claims(super::id_token::TYPE, token, cx.now);
-    let own = claims.filter(|c| c["aud"].as_str() == Some(&client.id));
+    let own = claims.filter(|c| super::id_token::made_for(c) == Some(&client.id));
     let subject = own.and_then(|c| c["sub"].as_str().map(str::to_owned));
     let foreign = || OAuthError::new(Code::InvalidRequest, "id_token_hint is no ID token that this app got here");
     rq.subject = Some(subject.ok_or_else(foreign)?);

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     grant::saml_bearer,
     model::{AuthMethod, Client},
-    secret::Plain,
+    secret::{Digest, Plain},
     store::{Change, Changes, StoreError},
     token::assertion,
 };
@@ -44,9 +44,14 @@ impl Authenticated {
 /// Where nothing but a client's assertion can have been written before (RFC 7521 §4.2.1).
 pub fn replayed(error: StoreError) -> OAuthError {
     match error {
-        StoreError::Conflict(_) => refused("client assertion: used before"),
+        StoreError::Conflict(_) => replay(),
         other => other.into(),
     }
+}
+
+/// An assertion that proves who the client is was used before (S37).
+pub fn replay() -> OAuthError {
+    refused("client assertion: used before")
 }
 
 enum Presented {
@@ -71,7 +76,8 @@ pub fn authenticate(headers: &HeaderMap, params: &Params, cx: &Cx) -> Result<Opt
     let (proven, once) = match (&presented, client.auth_method) {
         (Presented::Secret { secret, .. }, AuthMethod::ClientSecret) => {
             // Every digest is compared, whichever matches.
-            let matches = client.secrets.iter().fold(false, |seen, d| d.matches(secret.as_bytes()) | seen);
+            let counts = |d: &Digest| client.policies.secret.counts(d, cx.now);
+            let matches = client.secrets.iter().fold(false, |seen, d| d.matches(secret.as_bytes()) & counts(d) | seen);
             if !matches {
                 return wrong("wrong secret");
             }

@@ -4,7 +4,7 @@ use super::{
     error::{Code, OAuthError, Situation},
     interaction::{self, Interaction, Resume},
     params::Params,
-    paths,
+    paths, restriction,
     sign_in::name_of,
     web::Visit,
 };
@@ -14,7 +14,7 @@ use crate::{
         device_code::{self, DeviceCode, State},
     },
     login::{session, throttle::origin},
-    model::{Approval, AuthMethod, ScopeSet},
+    model::{Approval, AuthMethod, ScopeSet, network::Shown},
     pages::{self, Page},
     secret,
     store::{Changes, StoreError},
@@ -39,6 +39,7 @@ pub async fn authorization(request: &Request<Bytes>, cx: &Cx) -> Result<Value, O
             OAuthError::new(Code::UnauthorizedClient, "this app may not use this grant").of(Situation::GrantNotAllowed)
         );
     }
+    restriction::address_of_app(client, false, cx)?;
     let scopes = super::token::narrow(params.get("scope"), &client.scopes, cx.wire)?.to_string();
     let device_code = secret::random_token();
     let code = DeviceCode {
@@ -111,6 +112,9 @@ pub async fn page(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
         let to = interaction.address(paths::SECOND_FACTOR, cx);
         return Ok(visit.redirect(&to));
     }
+    let user = cx.user(&session.user).await?;
+    let shown = Shown { level: session.level, refreshes: false };
+    restriction::address(&client, user.as_deref(), shown, cx)?;
     let scopes = ScopeSet::parse(&code.scopes).unwrap_or_default();
     let decision = form.as_ref().and_then(|f| f.get("decision"));
     let (state, key, outcome) = match decision {

@@ -131,6 +131,10 @@ pub enum Situation {
     BadAssertion,
     /// Too many guesses.
     RateLimited,
+    /// The request comes from an address that the app's or the user's policy does not let in.
+    IpRestricted,
+    /// There is no user for the program to run as.
+    NoRunAs,
 }
 
 /// A refusal: what the caller reads, and what only the log reads.

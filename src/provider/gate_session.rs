@@ -4,12 +4,15 @@ use super::{
     Cx,
     error::{Code, OAuthError},
     params::Params,
-    paths,
+    paths, restriction,
     web::{GATE_COOKIE, START_COOKIE, Visit, cookie, set_cookie},
 };
 use crate::{
     clock::Timestamp,
-    grant::authorization_code::{self, Presented},
+    grant::{
+        authorization_code::{self, Presented},
+        user_may,
+    },
     login,
     model::{Client, ScopeSet},
     policy::Policy,
@@ -150,6 +153,7 @@ pub async fn callback(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthErro
     let code = params.require("code", "code is missing")?;
     let presented = Presented { code, redirect_uri: Some(&callback), verifier: Some(&verifier) };
     let (code, used) = authorization_code::take(&presented, &client, cx).await?;
+    user_may(&client, &code.subject, cx).await?;
     let session = GateSession {
         id: secret::random_id(),
         authority: host,
@@ -236,10 +240,12 @@ pub async fn auth(visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
     };
     let known = cx.user(&opened.subject).await?;
     let user = known.as_ref();
-    let blocked =
-        cx.policy.clients.get(&*opened.entitlement.client).is_none_or(|c| c.blocked) || user.is_some_and(|u| !u.active);
-    if blocked {
+    let Some(standing) = cx.policy.standing(&opened, cx.now).filter(|_| user.is_none_or(|u| u.active)) else {
         *response.status_mut() = StatusCode::UNAUTHORIZED;
+        return Ok(response);
+    };
+    if restriction::address(standing.client, user.map(|u| &**u), opened.shown(), cx).is_err() {
+        *response.status_mut() = StatusCode::FORBIDDEN;
         return Ok(response);
     }
     let groups: Vec<&str> = user.iter().flat_map(|u| u.permissions.iter().map(String::as_str)).collect();

@@ -1,7 +1,7 @@
 //! ID tokens and logout tokens (OIDC Core §2, OIDC Back-Channel Logout §2.4).
 use super::Cx;
 use crate::{
-    model::{Authorization, Client, Session, SigningAlgorithm},
+    model::{Authorization, Client, ScopeSet, Session, SigningAlgorithm, user::SCOPE_CLAIMS},
     secret,
 };
 use aws_lc_rs::digest::{SHA256, SHA512, digest};
@@ -22,14 +22,17 @@ pub struct Asked<'a> {
     pub access_token: Option<&'a str>,
     /// For `c_hash`.
     pub code: Option<&'a str>,
+    /// What was granted, of which the app's policy may let the token tell more.
+    pub scopes: Option<&'a ScopeSet>,
 }
 
 /// Signs an ID token for `client` about the subject of `authorization`.
 pub fn sign(client: &Client, authorization: &Authorization, asked: &Asked<'_>, cx: &Cx) -> String {
     let algorithm = client.interactive.id_token_algorithm;
+    let rules = &client.policies.id_token;
     let mut claims = json!({
         "iss": cx.policy.issuer, "sub": authorization.subject, "aud": client.id,
-        "iat": cx.now, "exp": cx.now.plus(LIFETIME), "auth_time": authorization.auth_time,
+        "iat": cx.now, "exp": cx.now.plus(rules.lifetime.unwrap_or(LIFETIME)), "auth_time": authorization.auth_time,
         "acr": authorization.level.acr(),
     });
     let mut put = |name: &str, value: Option<Value>| {
@@ -42,12 +45,28 @@ pub fn sign(client: &Client, authorization: &Authorization, asked: &Asked<'_>, c
     put("at_hash", asked.access_token.map(|t| half_hash(t, algorithm).into()));
     put("c_hash", asked.code.map(|c| half_hash(c, algorithm).into()));
     put("sid", authorization.sid.clone().map(Value::from));
+    if !rules.audiences.is_empty() {
+        let all: Vec<&str> = std::iter::once(&*client.id).chain(rules.audiences.iter().map(String::as_str)).collect();
+        put("aud", Some(json!(all)));
+        put("azp", Some(json!(client.id)));
+    }
     if let Some(user) = cx.seen(&authorization.subject) {
-        for name in &authorization.claims.id_token {
+        let holds = |scope: &str| asked.scopes.is_some_and(|all| all.contains(scope));
+        let of_scopes = SCOPE_CLAIMS.iter().filter(|(scope, _)| rules.claims && holds(scope));
+        let of_scopes = of_scopes.flat_map(|(_, names)| names.iter().copied());
+        for name in of_scopes.chain(authorization.claims.id_token.iter().map(String::as_str)) {
             put(name, user.claim(name));
         }
+        put("custom_attributes", rules.custom_attributes.then(|| client.policies.attributes_of(&user).into()));
+        let told = rules.custom_permissions && holds("custom_permissions");
+        put("custom_permissions", told.then(|| client.policies.permissions_of(&user).into()));
     }
     cx.tokens.sign_claims(TYPE, &claims, algorithm)
+}
+
+/// The app that an ID token of ours was made for.
+pub fn made_for(claims: &Value) -> Option<&str> {
+    claims["azp"].as_str().or(claims["aud"].as_str())
 }
 
 /// A logout token about `session`.

@@ -4,13 +4,13 @@ use super::{
     authorization_request::AuthorizationRequest,
     authorize,
     error::{Code, OAuthError, Situation},
-    respond, saml,
+    respond, restriction, saml,
     web::Visit,
 };
 use crate::{
     clock::Timestamp,
     grant::{Consent, approval_key},
-    model::{Approval, Client, Level, ScopeSet, Session},
+    model::{Approval, Client, Level, ScopeSet, Session, network::Shown},
     secret::Digest,
 };
 use bytes::Bytes;
@@ -65,6 +65,8 @@ pub enum Step {
     NotAllowed,
     /// It is not the person whom the app means.
     SomebodyElse,
+    /// They, or anybody, may not use this app from where they are.
+    Outside,
 }
 
 impl Interaction {
@@ -137,6 +139,10 @@ pub async fn step(
     cx: &Cx,
 ) -> Result<Step, OAuthError> {
     let begun = interaction.map_or(cx.now, |i| i.begun);
+    // Whom nothing would let in is not asked for a password first.
+    if restriction::address_of_app(client, false, cx).is_err() {
+        return Ok(Step::Outside);
+    }
     let Some(session) = session else { return Ok(Step::Login) };
     let stale = request.max_age.is_some_and(|age| session.auth_time.plus(age) < cx.now && session.auth_time < begun);
     // `begun` itself may be the second in which they signed in.
@@ -151,10 +157,15 @@ pub async fn step(
     if !suffices(session, client.interactive.level.max(request.level)) {
         return Ok(Step::SecondFactor);
     }
+    let user = cx.user(&session.user).await?;
+    let shown = |level| Shown { level, refreshes: false };
+    if restriction::address(client, user.as_deref(), shown(session.level), cx).is_err() {
+        let excused = restriction::address(client, user.as_deref(), shown(Level::HighAssurance), cx).is_ok();
+        return Ok(if excused { Step::SecondFactor } else { Step::Outside });
+    }
     if request.select_account && !interaction.is_some_and(|i| i.chosen || session.auth_time >= i.begun) {
         return Ok(Step::SelectAccount);
     }
-    let user = cx.user(&session.user).await?;
     match &client.approval {
         Approval::Admin(allowed) => {
             let may = user.is_some_and(|u| !u.permissions.is_disjoint(allowed));
@@ -198,7 +209,7 @@ pub async fn advance(
     if request.silent {
         let silent = |code, why| OAuthError::new(code, why);
         match step {
-            Step::Go | Step::NotAllowed | Step::SomebodyElse => {}
+            Step::Go | Step::NotAllowed | Step::SomebodyElse | Step::Outside => {}
             Step::Login => {
                 return Ok(respond::error(visit, &request, &silent(Code::LoginRequired, "nobody is signed in")));
             }
@@ -222,6 +233,11 @@ pub async fn advance(
                 &OAuthError::new(Code::AccessDenied, why).of(Situation::NotAdminApproved),
             ))
         }
+        (Step::Outside, _) => {
+            let detail = cx.address.map(|a| a.to_string()).unwrap_or_default();
+            let refused = OAuthError::new(Code::AccessDenied, "ip restricted").of(Situation::IpRestricted);
+            Ok(respond::error(visit, &request, &refused.detail(detail)))
+        }
         (Step::SomebodyElse, _) => {
             let why = "somebody else is signed in";
             Ok(respond::error(visit, &request, &OAuthError::new(Code::LoginRequired, why)))
@@ -237,7 +253,7 @@ pub async fn advance(
                 return Ok(visit.redirect(&to));
             }
             let path = match step {
-                Step::Login | Step::Go | Step::NotAllowed | Step::SomebodyElse => super::paths::LOGIN,
+                Step::Login | Step::Go | Step::NotAllowed | Step::SomebodyElse | Step::Outside => super::paths::LOGIN,
                 Step::SecondFactor => super::paths::SECOND_FACTOR,
                 Step::SelectAccount => super::paths::SELECT_ACCOUNT,
                 Step::Consent => super::paths::CONSENT,

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use http::Request;
 use serde_json::{Value, json};
 
-/// A caller must authenticate and sees only its own tokens (S46); all else is inactive (S48).
+/// A caller must authenticate and sees only its own tokens (S46), or all where its policy says so; all else is inactive
+/// (S48).
 pub async fn answer(request: &Request<Bytes>, cx: &Cx) -> Result<Value, OAuthError> {
     let params = Params::read(request)?;
     let caller = client_auth::authenticate(request.headers(), &params, cx)?.filter(|c| c.proven);
@@ -24,8 +25,8 @@ pub async fn answer(request: &Request<Bytes>, cx: &Cx) -> Result<Value, OAuthErr
         }
         Err(OpenError::Invalid | OpenError::Expired | OpenError::Revoked) => return Ok(inactive),
     };
-    let user_ended = cx.policy.has_ended(&opened.subject);
-    if *opened.entitlement.client != *caller.client.id || caller.client.blocked || user_ended {
+    let may = *opened.entitlement.client == *caller.client.id || caller.client.policies.introspect_all;
+    if !may || caller.client.blocked || cx.policy.standing(&opened, cx.now).is_none() {
         return Ok(inactive);
     }
     Ok(json!({"active": true, "scope": opened.entitlement.scopes.to_string(), "client_id": opened.entitlement.client,

@@ -15,6 +15,7 @@ mod par;
 pub mod params;
 pub mod people;
 mod respond;
+mod restriction;
 mod revoke;
 mod saml;
 mod second_shape;

@@ -5,10 +5,11 @@ use super::{
     error::{Code, OAuthError, Situation},
     id_token::{self, Asked},
     params::Params,
+    restriction,
 };
 use crate::{
     grant::{self, Grant, Redeemed, TokenRequest},
-    model::{AuthMethod, Client, ScopeSet, TokenFormat, Wire},
+    model::{Client, Level, ScopeSet, TokenFormat, Wire, network::Shown},
     salesforce,
     secret::{self, Plain},
     store::{Change, Changes, StoreError},
@@ -64,11 +65,20 @@ async fn granted(
 ) -> Result<Value, OAuthError> {
     let (params, client) = (asked.params, asked.client);
     trace.client = client.as_ref().map(|c| c.id.to_string()).unwrap_or_default();
+    let refreshes = grant.grant_type() == "refresh_token";
     if let Some(client) = client {
         may_use(client, grant)?;
+        restriction::address_of_app(client, refreshes, cx)?;
     }
     let redeemed = grant.redeem(asked, cx).await?;
     may_use(&redeemed.client, grant)?;
+    let level = redeemed.held.as_ref().map_or(Level::Standard, |held| held.authorization.level);
+    let user = cx.seen(&redeemed.subject);
+    restriction::address(&redeemed.client, user.as_deref(), Shown { level, refreshes }, cx)?;
+    // What a program does in its own name no person has to prove.
+    if grant.grant_type() != "client_credentials" {
+        restriction::level(&redeemed.client, level)?;
+    }
     resource(params, &redeemed.client)?;
     trace.subject = redeemed.subject.to_string();
     let scopes = narrow(params.get("scope"), &redeemed.scopes, cx.wire)?;
@@ -143,7 +153,8 @@ pub async fn issue(redeemed: Redeemed, once: Option<Change>, shape: &Shape, cx: 
     let mut answer = json!({"access_token": token, "token_type": "Bearer",
         "expires_in": client.token_lifetime, "scope": claims.scope});
     if let (Some(held), true) = (&held, scopes.contains("openid")) {
-        let asked = Asked { nonce: held.nonce.as_deref(), access_token: Some(&token), code: None };
+        let nonce = held.nonce.as_deref();
+        let asked = Asked { nonce, access_token: Some(&token), code: None, scopes: Some(&scopes) };
         answer["id_token"] = id_token::sign(&client, &held.authorization, &asked, cx).into();
     }
     if let Some(refresh_token) = refresh_token {
@@ -155,7 +166,7 @@ pub async fn issue(redeemed: Redeemed, once: Option<Change>, shape: &Shape, cx: 
     };
     changes.extend(once);
     cx.tokens.commit(Changes(changes), endings, cx.now).await.map_err(|error| match error {
-        StoreError::Conflict(key) if Some(&key) == proof.as_ref() => client_auth::replayed(StoreError::Conflict(key)),
+        StoreError::Conflict(key) if Some(&key) == proof.as_ref() => client_auth::replay(),
         other => used_before(other),
     })?;
     cx.tokens.tally.issued(&client.id, &subject, cx.now);
@@ -181,7 +192,7 @@ fn caller(request: &Request<Bytes>, params: &Params, grant: &dyn Grant, cx: &Cx)
     {
         return Err(OAuthError::new(Code::InvalidGrant, "the assertion is invalid").detail("issued by another"));
     }
-    let must_prove = |c: &Authenticated| !c.proven && named.is_none() && c.client.auth_method != AuthMethod::None;
+    let must_prove = |c: &Authenticated| !c.proven && named.is_none() && c.client.must_authenticate(grant.grant_type());
     if caller.as_ref().is_some_and(must_prove) {
         return Err(OAuthError::new(Code::InvalidClient, "client authentication failed").detail("no credentials"));
     }

@@ -3,6 +3,7 @@ use super::{
     Cx,
     error::{Code, OAuthError},
     params::Params,
+    restriction,
 };
 use crate::{
     grant,
@@ -32,8 +33,10 @@ pub async fn holder(token: &str, cx: &Cx) -> Result<Holder, OAuthError> {
         OpenError::Unavailable => refused(Code::TemporarilyUnavailable, "the service cannot decide now; try again"),
         OpenError::Invalid | OpenError::Expired | OpenError::Revoked => invalid(),
     })?;
-    let client = cx.policy.clients.get(&*opened.entitlement.client).filter(|c| !c.blocked).ok_or_else(invalid)?;
+    let client = cx.policy.standing(&opened, cx.now).ok_or_else(invalid)?.client;
     let user = cx.user(&opened.subject).await?.filter(|u| u.active).ok_or_else(invalid)?;
+    restriction::address(client, Some(&user), opened.shown(), cx)
+        .map_err(|e| OAuthError { code: Code::InvalidToken, ..e })?;
     Ok(Holder { client: client.clone(), user, opened })
 }
 

@@ -17,6 +17,8 @@ pub fn words(error: &OAuthError) -> (&'static str, &'static str) {
         Some(Situation::BadVerifier) => ("invalid_grant", "invalid code verifier"),
         Some(Situation::BadAssertion) => ("invalid_grant", "invalid assertion"),
         Some(Situation::RateLimited) => ("rate_limit_exceeded", "login rate exceeded"),
+        Some(Situation::IpRestricted) => ("invalid_grant", "ip restricted"),
+        Some(Situation::NoRunAs) => ("invalid_grant", "no client credentials user enabled"),
         None => (code(error.code), text(error)),
     }
 }

@@ -15,6 +15,7 @@ pub mod vault;
 use crate::{
     clock::Timestamp,
     metrics::Metrics,
+    model::{Level, network::Shown},
     secret,
     store::{Changes, Store, StoreError},
 };
@@ -69,6 +70,13 @@ pub struct Opened {
     /// How often keys had been ended when it was opened.
     epoch: u32,
     lifelines: Lifelines,
+}
+
+impl Opened {
+    /// What it shows that may excuse where a request comes from.
+    pub fn shown(&self) -> Shown {
+        Shown { level: Level::Standard, refreshes: self.generation > 0 }
+    }
 }
 
 /// Why a token does not open.

@@ -12,6 +12,7 @@ mod gate;
 mod nodes;
 mod npm;
 mod people;
+mod policies;
 mod process;
 mod provider;
 mod readme;

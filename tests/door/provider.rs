@@ -52,6 +52,7 @@ pub fn client(id: &str, format: TokenFormat, public: &str) -> Arc<Client> {
         assertion_lifetime: 300,
         interactive: Default::default(),
         salesforce: Default::default(),
+        policies: Default::default(),
     })
 }
 

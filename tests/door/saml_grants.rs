@@ -63,6 +63,7 @@ fn app(policy: &mut Policy, auth_method: AuthMethod) {
         assertion_lifetime: old.assertion_lifetime,
         interactive: old.interactive.clone(),
         salesforce: Default::default(),
+        policies: Default::default(),
     };
     policy.clients.insert("app".into(), Arc::new(client));
     policy.saml = Saml::default();

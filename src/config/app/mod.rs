@@ -1,19 +1,32 @@
 //! `conf/apps/*.toml`: one connected app a file. A table or a rule that stands for itself has a file of its own here.
 mod approval;
+mod attribute;
+mod duration;
+mod id_token;
 mod key;
+mod network;
 mod redirect_uri;
+mod refresh;
 mod rules;
 mod salesforce;
 mod secret;
 
-use self::{approval::ApprovalRule, key::KeySource, salesforce::SalesforceTable, secret::SecretSource};
+use self::{
+    approval::ApprovalRule, attribute::AttributeSource, duration::Duration, id_token::IdTokenTable, key::KeySource,
+    network::NetworkTable, refresh::RefreshTable, salesforce::SalesforceTable, secret::SecretSource,
+};
 use super::mistake::{Findings, Mistake, parse};
 use crate::model::{
-    AuthMethod, Client, Interactive, Level, RefreshPolicy, SalesforceRules, SigningAlgorithm, TokenFormat,
+    AuthMethod, Client, Interactive, Level, Policies, SalesforceRules, SecretRules, SigningAlgorithm, TokenFormat,
+    policies::USUAL_APPROVALS,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
 /// One connected app.
 #[derive(Deserialize, JsonSchema)]
@@ -29,7 +42,7 @@ pub struct App {
     blocked: bool,
     /// How it authenticates.
     auth: AuthMethod,
-    /// One secret, or two during a rotation.
+    /// One secret, or two during a rotation: the new one first, the old one with the time when it stops to count.
     #[serde(default)]
     secrets: Vec<SecretSource>,
     /// Registered public keys or certificates, several during a rotation; paths are relative to this file.
@@ -71,7 +84,7 @@ pub struct App {
     pkce_required: bool,
     /// What becomes of its refresh tokens.
     #[serde(default)]
-    refresh: RefreshPolicy,
+    refresh: RefreshTable,
     /// How its ID tokens are signed.
     #[serde(default = "rs256")]
     id_token_signing_alg: SigningAlgorithm,
@@ -83,6 +96,40 @@ pub struct App {
     salesforce: SalesforceTable,
     /// Told when a session ends (OIDC Back-Channel Logout): https, or http on loopback.
     backchannel_logout_uri: Option<String>,
+    /// Where its requests may come from.
+    #[serde(default)]
+    ip: NetworkTable,
+    /// After which its access tokens and browser sessions open nothing any more, those issued before this was set too.
+    session_timeout: Option<Duration>,
+    /// It may redeem codes without its secret; it must use PKCE then.
+    #[serde(default)]
+    secret_optional: bool,
+    /// It must show its secret when it refreshes.
+    #[serde(default = "yes")]
+    secret_required_for_refresh: bool,
+    /// It may introspect tokens of other apps too.
+    #[serde(default)]
+    introspect_all: bool,
+    /// What its ID tokens are like.
+    #[serde(default)]
+    id_token: IdTokenTable,
+    /// Its JWT access tokens carry its custom attributes, and its custom permissions where that scope is granted.
+    #[serde(default)]
+    token_attributes: bool,
+    /// What it is told of each user besides the standard claims: at the identity URL, and where `id_token` and
+    /// `token_attributes` say so.
+    #[serde(default)]
+    custom_attributes: BTreeMap<String, AttributeSource>,
+    /// Names of its own for rights, and the profiles and permission sets that hold them; told with the scope
+    /// `custom_permissions`.
+    #[serde(default)]
+    custom_permissions: BTreeMap<String, BTreeSet<String>>,
+    /// Authorizations that one user may have given it; the next one ends the oldest.
+    #[serde(default = "usual_approvals")]
+    approvals_per_user: usize,
+    /// Its access tokens may be exchanged for a link into a browser session.
+    #[serde(default)]
+    single_access: bool,
 }
 
 fn ten_minutes() -> i64 {
@@ -101,6 +148,10 @@ fn yes() -> bool {
     true
 }
 
+fn usual_approvals() -> usize {
+    USUAL_APPROVALS
+}
+
 fn rs256() -> SigningAlgorithm {
     SigningAlgorithm::Rs256
 }
@@ -111,12 +162,13 @@ pub fn read(file: &Path, text: &str) -> Result<Client, Vec<Mistake>> {
     let mut found = Findings::of(file, text);
     let folder = found.folder();
     let mut secrets = Vec::new();
-    let mut plain = None;
+    let (mut plain, mut ends) = (None, Vec::new());
     for source in &raw.secrets {
-        if let Some((digest, text)) = found.or("secrets", secret::read(source, folder).map(Some), None) {
-            secrets.push(digest);
+        if let Some(secret) = found.or("secrets", source.read(folder).map(Some), None) {
+            secrets.push(secret.digest);
+            ends.extend(secret.until.map(|until| (secret.digest, until)));
             // The first one named is the newest.
-            plain = plain.or(text);
+            plain = plain.or(secret.plain);
         }
     }
     let mut keys = Vec::new();
@@ -128,7 +180,13 @@ pub fn read(file: &Path, text: &str) -> Result<Client, Vec<Mistake>> {
     for grant in raw.grants.iter().filter(|g| !known.contains(&g.as_str())) {
         found.wrong("grants", format!("{grant} is unknown; there are {}", known.join(", ")));
     }
+    let refresh = refresh::read(&raw.refresh, &mut found);
+    let network = network::read(&raw.ip, &mut found);
+    let timeout = raw.session_timeout.as_ref().map(Duration::seconds).transpose();
+    let session_timeout = found.or("session_timeout", timeout, None);
     rules::of(&raw).into_iter().filter(|(broken, ..)| *broken).for_each(|(_, key, right)| found.wrong(key, right));
+    let id_token = id_token::read(raw.id_token, &mut found);
+    let custom_attributes = attribute::read(raw.custom_attributes, &mut found);
     if !found.mistakes.is_empty() {
         return Err(found.mistakes);
     }
@@ -145,15 +203,15 @@ pub fn read(file: &Path, text: &str) -> Result<Client, Vec<Mistake>> {
         run_as: raw.run_as.map(Arc::from),
         token_format: raw.token_format,
         signing_algorithm: raw.token_signing_alg,
-        token_lifetime: raw.token_lifetime,
+        token_lifetime: session_timeout.unwrap_or(i64::MAX).min(raw.token_lifetime),
         audience: raw.audience.into(),
         assertion_lifetime: raw.assertion_lifetime,
         interactive: Interactive {
             redirect_uris: raw.redirect_uris,
             post_logout_redirect_uris: raw.post_logout_redirect_uris,
             response_types: raw.response_types,
-            pkce_required: raw.pkce_required || raw.auth == AuthMethod::None,
-            refresh: raw.refresh,
+            pkce_required: raw.pkce_required || raw.auth == AuthMethod::None || raw.secret_optional,
+            refresh,
             id_token_algorithm: raw.id_token_signing_alg,
             level: raw.required_level,
             backchannel_logout_uri: raw.backchannel_logout_uri,
@@ -162,6 +220,22 @@ pub fn read(file: &Path, text: &str) -> Result<Client, Vec<Mistake>> {
             query_parameters: raw.salesforce.query_parameters,
             query_tokens: raw.salesforce.query_tokens,
             secret: plain,
+        },
+        policies: Policies {
+            network,
+            session_timeout,
+            secret: SecretRules {
+                optional: raw.secret_optional,
+                optional_for_refresh: !raw.secret_required_for_refresh,
+                ends,
+            },
+            introspect_all: raw.introspect_all,
+            id_token,
+            token_attributes: raw.token_attributes,
+            custom_attributes,
+            custom_permissions: raw.custom_permissions,
+            approvals_per_user: raw.approvals_per_user,
+            single_access: raw.single_access,
         },
     })
 }

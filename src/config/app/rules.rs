@@ -1,6 +1,6 @@
 //! What must hold between the keys of an app, as a table: broken → key, what is right.
 use super::{App, redirect_uri::acceptable};
-use crate::model::AuthMethod;
+use crate::model::{AuthMethod, TokenFormat};
 
 /// `response_type` values there are (OAuth 2.0 Multiple Response Types §3, RFC 6749 §4).
 const RESPONSE_TYPES: [&str; 3] = ["code", "token", "id_token token"];
@@ -43,10 +43,26 @@ pub fn of(raw: &App) -> Vec<(bool, &'static str, &'static str)> {
             "backchannel_logout_uri",
             "an absolute URI without fragment: https, or http on a loopback address",
         ),
+        (!(1..=100).contains(&raw.approvals_per_user), "approvals_per_user", "between 1 and 100"),
         (
-            [raw.refresh.lifetime, raw.refresh.idle].into_iter().flatten().any(|t| t < 1),
-            "refresh",
-            "lifetime and idle are at least 1 second",
+            raw.secret_optional && raw.auth != AuthMethod::ClientSecret,
+            "secret_optional",
+            "for apps with auth = \"client_secret\" alone",
+        ),
+        (
+            !raw.secret_required_for_refresh && raw.auth != AuthMethod::ClientSecret,
+            "secret_required_for_refresh",
+            "for apps with auth = \"client_secret\" alone",
+        ),
+        (
+            raw.introspect_all && raw.auth == AuthMethod::None,
+            "introspect_all",
+            "needs a client that authenticates (RFC 7662 §2.1)",
+        ),
+        (
+            raw.token_attributes && raw.token_format != TokenFormat::Jwt,
+            "token_attributes",
+            "needs token_format = \"jwt\": nobody else reads an opaque token",
         ),
         (!(1..=86_400).contains(&raw.token_lifetime), "token_lifetime", "between 1 and 86400 seconds"),
         (!(1..=3_600).contains(&raw.assertion_lifetime), "assertion_lifetime", "between 1 and 3600 seconds"),

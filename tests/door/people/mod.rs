@@ -65,6 +65,7 @@ pub fn app(id: &str) -> Client {
             ..Interactive::default()
         },
         salesforce: Default::default(),
+        policies: Default::default(),
     }
 }
 
@@ -115,6 +116,8 @@ pub struct Browser<'a> {
     pub headers: Vec<(&'static str, String)>,
     /// Where it is: cookies are of one host.
     pub host: &'static str,
+    /// Where it comes from, as the gate takes it off the socket.
+    pub address: Option<std::net::IpAddr>,
 }
 
 /// What a browser was shown.
@@ -127,7 +130,7 @@ pub struct Shown {
 
 impl<'a> Browser<'a> {
     pub fn new(world: &'a World) -> Self {
-        Self { world, cookies: BTreeMap::new(), headers: Vec::new(), host: "id.example" }
+        Self { world, cookies: BTreeMap::new(), headers: Vec::new(), host: "id.example", address: None }
     }
 
     async fn send(&mut self, request: http::request::Builder, body: String) -> Shown {
@@ -136,7 +139,11 @@ impl<'a> Browser<'a> {
         for (name, value) in &self.headers {
             request = request.header(*name, value);
         }
-        let response: Response<Bytes> = self.world.provider.handle(request.body(Bytes::from(body)).unwrap()).await;
+        let mut request = request.body(Bytes::from(body)).unwrap();
+        if let Some(address) = self.address {
+            request.extensions_mut().insert(portcullis::provider::ClientAddress(address));
+        }
+        let response: Response<Bytes> = self.world.provider.handle(request).await;
         for set in response.headers().get_all(header::SET_COOKIE) {
             let text = set.to_str().unwrap();
             for needed in ["Secure", "HttpOnly", "SameSite=Lax", "Path=/"] {

@@ -1,0 +1,49 @@
+//! Whether an access token still stands under the policy in force, which may have become stricter since it was issued.
+use super::Policy;
+use crate::{
+    clock::Timestamp,
+    model::{Approval, Client, User, network::Shown},
+    token::Opened,
+};
+use std::{net::IpAddr, sync::Arc};
+
+/// The app and the user that a token stands on.
+pub struct Standing<'a> {
+    /// The app, not blocked.
+    pub client: &'a Arc<Client>,
+    /// The user, active, where the configuration knows them: not somebody whom an identity provider brought.
+    pub user: Option<&'a Arc<User>>,
+}
+
+impl Policy {
+    /// What `opened` stands on, or `None` where it opens nothing any more: its app or its user is gone or switched off,
+    /// the user has none of the profiles any more that the app is for, or the app's session timeout is over.
+    pub fn standing(&self, opened: &Opened, now: Timestamp) -> Option<Standing<'_>> {
+        let client = self.clients.get(&*opened.entitlement.client).filter(|c| !c.blocked)?;
+        let user = self.users.get(&*opened.subject);
+        if self.has_ended(&opened.subject) {
+            return None;
+        }
+        let stands = match user {
+            // What a program does in its own name needs no user, and no profile.
+            _ if opened.auth_time.is_none() && client.run_as.as_deref() == Some(&*opened.subject) => true,
+            Some(user) => match &client.approval {
+                Approval::Admin(allowed) => !user.permissions.is_disjoint(allowed),
+                Approval::SelfAuthorized => true,
+            },
+            None => self.saml.partners.values().any(|p| p.create_users),
+        };
+        let over = client.policies.session_timeout.is_some_and(|longest| opened.issued.plus(longest) <= now);
+        (stands && !over).then_some(Standing { client, user })
+    }
+
+    /// Whether a request for `client`, and for `user` where they are known, is let through from `address`.
+    pub fn admits(&self, client: &Client, user: Option<&User>, address: Option<IpAddr>, shown: Shown) -> bool {
+        let network = &client.policies.network;
+        if network.ranges.is_none() && self.profiles.is_empty() {
+            return true;
+        }
+        let profiles = user.into_iter().flat_map(|u| &u.permissions).filter_map(|name| self.profiles.get(name));
+        network.admits(profiles, address, shown)
+    }
+}
