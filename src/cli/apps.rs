@@ -1,8 +1,13 @@
 //! `portcullis apps`
-use super::desk::{self, PAGE, when};
+use super::{
+    CLOCK,
+    desk::{self, PAGE, when},
+};
 use crate::{
     admin::view::{App, Usage, Use},
+    clock::Clock,
     policy::in_force::Kind,
+    saml::instant,
     secret::{self, Digest},
 };
 use clap::Subcommand;
@@ -50,6 +55,14 @@ pub enum Command {
     },
     /// Make a client secret of 256 bits: the app gets the secret, its file gets the digest.
     NewSecret,
+    /// Make a new secret for an app that has one: the line for its file lets the old one count for some days more.
+    RotateSecret {
+        /// The `client_id`.
+        app: String,
+        /// Days for which the old secret counts.
+        #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(0..=365))]
+        days: u16,
+    },
     /// Make a security token, which a user types behind the password where no browser takes part.
     NewSecurityToken,
 }
@@ -105,9 +118,23 @@ pub fn run(config: &Path, command: Command) -> Result<(), String> {
             Ok(())
         }
         Command::NewSecret => {
-            let secret = secret::random_token();
+            let (secret, digest) = new_secret();
             println!("secret, shown this once: {secret}");
-            println!("for the app's file:      secrets = [\"sha256:{}\"]", Digest::of(secret.as_bytes()).hex());
+            println!("for the app's file:      secrets = [\"{digest}\"]");
+            Ok(())
+        }
+        Command::RotateSecret { app, days } => {
+            let policy = super::loaded(config)?.policy;
+            let client = policy.clients.get(app.as_str()).ok_or_else(|| format!("there is no app {app}"))?;
+            let now = CLOCK.now();
+            let mut counting = client.secrets.iter().filter(|d| client.policies.secret.counts(d, now));
+            let old = counting.next().ok_or_else(|| format!("{app} has no secret yet; see `apps new-secret`"))?.hex();
+            let until = instant::text(now.plus(i64::from(days) * 86_400));
+            let (secret, digest) = new_secret();
+            println!("secret, shown this once: {secret}");
+            println!(
+                "for the app's file:      secrets = [\"{digest}\", {{ digest = \"sha256:{old}\", until = \"{until}\" }}]"
+            );
             Ok(())
         }
     }
@@ -132,4 +159,11 @@ pub fn usage(name: &str, usage: &Usage) -> String {
     let (held, approved) = (usage.authorizations, if usage.approved { ", approved" } else { "" });
     let (first, last) = (when(first_used), when(last_used));
     format!("{name}: {uses} uses, first {first}, last {last}; {denied} denied; {held} authorizations{approved}")
+}
+
+/// A secret, and its digest as files carry it.
+fn new_secret() -> (String, String) {
+    let secret = secret::random_token();
+    let digest = format!("sha256:{}", Digest::of(secret.as_bytes()).hex());
+    (secret, digest)
 }

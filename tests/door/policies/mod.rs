@@ -1,4 +1,5 @@
 //! An app's policies, each at every door where it matters; `docs/policies.md` names these tests.
+mod documented;
 mod gate;
 mod network;
 mod secrets;
