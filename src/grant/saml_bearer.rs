@@ -7,7 +7,7 @@ use crate::{
     policy::saml::Partner,
     provider::{
         Cx,
-        error::{Code, OAuthError},
+        error::{Code, OAuthError, Situation},
         params::Params,
         paths,
     },
@@ -138,7 +138,8 @@ pub fn exchanged(verified: &Verified, issuer: &str, longest: i64, cx: &Cx) -> Re
             | Rule::UnknownCondition
             | Rule::Authenticated => INVALID,
         };
-        OAuthError::new(Code::InvalidGrant, public).detail(broken)
+        let error = OAuthError::new(Code::InvalidGrant, public).detail(broken);
+        if public == INVALID { error.of(Situation::BadAssertion) } else { error }
     })
 }
 
@@ -164,5 +165,5 @@ const INVALID: &str = "the assertion is invalid";
 
 /// A refusal that says little, with a detail for the log that says all.
 pub fn invalid(detail: impl std::fmt::Display) -> OAuthError {
-    OAuthError::new(Code::InvalidGrant, INVALID).detail(detail)
+    OAuthError::new(Code::InvalidGrant, INVALID).detail(detail).of(Situation::BadAssertion)
 }

@@ -1,17 +1,64 @@
 //! One table: situation × profile → status, error, description.
 use super::*;
+use portcullis::model::{Approval, Network, Ranges};
+
+const SAML: &str = "urn:ietf:params:oauth:grant-type:saml2-bearer";
+
+/// Every error of the reference: `error`, `error_description` where it says one.
+const REFERENCE: [(&str, &str); 21] = [
+    ("invalid_grant", "user hasn't approved this consumer"),
+    ("invalid_grant", "expired access/refresh token"),
+    ("invalid_grant", "expired authorization code"),
+    ("invalid_grant", "authentication failure"),
+    ("invalid_grant", "audience is invalid"),
+    ("invalid_grant", "ip restricted"),
+    ("invalid_grant", "no client credentials user enabled"),
+    ("invalid_app_access", "user is not admin approved to access this app"),
+    ("OAUTH_APP_ACCESS_DENIED", "user is not admin approved to access this app"),
+    ("OAUTH_APP_BLOCKED", "this app is blocked by admin"),
+    ("invalid_client_id", "client identifier invalid"),
+    ("invalid_client", "invalid client credentials"),
+    ("redirect_uri_mismatch", "redirect_uri must match configuration"),
+    ("unsupported_grant_type", ""),
+    ("invalid_request", "missing required code challenge"),
+    ("redirect_uri_missing", ""),
+    ("unsupported_response_type", ""),
+    ("invalid_scope", ""),
+    ("inactive_user", ""),
+    ("rate_limit_exceeded", ""),
+    ("immediate_unsuccessful", ""),
+];
+
+/// Apps and users whom something is the matter with.
+fn troubled(policy: &mut Policy) {
+    let mut add = |id: &str, change: fn(&mut Client)| {
+        let mut client = connected(id);
+        change(&mut client);
+        policy.clients.insert(id.into(), Arc::new(client));
+    };
+    add("barred", |c| c.blocked = true);
+    add("alone", |c| c.run_as = None);
+    add("console", |c| {
+        c.grants.insert("password".to_owned());
+        c.grants.insert(SAML.to_owned());
+    });
+    // Whoever asks in these tests comes from nowhere that is known.
+    add("fenced", |c| {
+        let ranges = Some(Ranges::parse(&["10.0.0.0/8"]).unwrap());
+        c.policies.network = Network { ranges, ..Network::default() };
+    });
+    let mut asking = (*policy.clients["app"]).clone();
+    (asking.id, asking.approval) = ("asking".into(), Approval::SelfAuthorized);
+    policy.clients.insert("asking".into(), Arc::new(asking));
+    let mut gone = (*policy.users["alice"]).clone();
+    (gone.username, gone.active) = ("carol".into(), false);
+    policy.users.insert("carol".into(), Arc::new(gone));
+}
 
 #[tokio::test]
 async fn s2_each_profile_has_its_own_errors_to_the_letter() {
     let w = world().await;
-    w.reload(|policy| {
-        let mut blocked = connected("barred");
-        blocked.blocked = true;
-        policy.clients.insert("barred".into(), Arc::new(blocked));
-        let mut alone = connected("alone");
-        alone.run_as = None;
-        policy.clients.insert("alone".into(), Arc::new(alone));
-    });
+    w.reload(troubled);
     let mut b = Browser::new(&w);
     let used = b.authorize(&authorize("platform", &[]), "alice").await["code"].clone();
     let late = b.authorize(&authorize("platform", &[]), "alice").await["code"].clone();
@@ -40,6 +87,12 @@ async fn s2_each_profile_has_its_own_errors_to_the_letter() {
         w.signed(&claims)
     };
     let (unapproved, foreign) = (assertion(json!({"sub": "bob"})), assertion(json!({"aud": "https://other.example"})));
+    let (unasked, inactive) = (assertion(json!({"iss": "asking"})), assertion(json!({"sub": "carol"})));
+    let console = [("client_id", "console"), ("client_secret", SECRET)];
+    let person = |password| {
+        let all = [("grant_type", "password"), ("username", "alice"), ("password", password)];
+        console.into_iter().chain(all).collect::<Vec<_>>()
+    };
     let platform = ("client_id", "platform");
     let posts = [
         ("no grant_type", vec![platform]),
@@ -80,6 +133,16 @@ async fn s2_each_profile_has_its_own_errors_to_the_letter() {
         ("not admin approved", vec![("grant_type", BEARER), ("assertion", &unapproved)]),
         ("foreign audience", vec![("grant_type", BEARER), ("assertion", &foreign)]),
         ("no assertion", vec![("grant_type", BEARER), ("assertion", "x")]),
+        ("not approved", vec![("grant_type", BEARER), ("assertion", &unasked)]),
+        ("inactive user", vec![("grant_type", BEARER), ("assertion", &inactive)]),
+        (
+            "address outside",
+            vec![("client_id", "fenced"), ("client_secret", SECRET), ("grant_type", "client_credentials")],
+        ),
+        ("wrong password", person("wrong")),
+        ("SAML bearer, no assertion", vec![console[0], console[1], ("grant_type", SAML), ("assertion", "x")]),
+        ("SAML assertion, off", vec![("grant_type", "assertion"), ("assertion", "x")]),
+        ("unknown device code", vec![platform, ("grant_type", people::DEVICE), ("device_code", "x")]),
     ];
     let mut table = Vec::new();
     let line = |situation: &str, profile: &str, status: u16, body: &Value| {
@@ -91,6 +154,13 @@ async fn s2_each_profile_has_its_own_errors_to_the_letter() {
             let response = w.post(path, None, &fields).await;
             table.push(line(situation, profile, response.status().as_u16(), &read(&response)));
         }
+    }
+    for _ in 0..w.policy.load().people.limits.account {
+        w.post(TOKEN, None, &person("wrong")).await;
+    }
+    for (profile, path) in [("standard", "/oauth2/token"), ("salesforce", TOKEN)] {
+        let response = w.post(path, None, &person(people::PASSWORD)).await;
+        table.push(line("too many guesses", profile, response.status().as_u16(), &read(&response)));
     }
     w.clock.advance(60);
     for (profile, path) in [("standard", "/oauth2/token"), ("salesforce", TOKEN)] {
@@ -104,6 +174,10 @@ async fn s2_each_profile_has_its_own_errors_to_the_letter() {
         ("not admin approved", authorize("admin", &[])),
         ("blocked app", authorize("barred", &[])),
         ("unknown client", authorize("nobody", &[])),
+        ("scope too wide", authorize("consumer", &[("scope", "admin")])),
+        ("address outside", authorize("fenced", &[])),
+        ("nobody signed in and no page allowed", authorize("consumer", &[("prompt", "none")])),
+        ("no redirect_uri", authorize("platform", &[("redirect_uri", "")])),
         ("wrong redirect_uri", authorize("consumer", &[("redirect_uri", "https://evil.example/cb")])),
     ];
     for (situation, target) in redirects {
@@ -125,6 +199,11 @@ async fn s2_each_profile_has_its_own_errors_to_the_letter() {
             };
             table.push(format!("authorize, {situation} | {profile} | {told}"));
         }
+    }
+    for (error, description) in REFERENCE {
+        let told = format!("{error}: {description}");
+        let named = |line: &String| line.contains(" | salesforce | ") && line.contains(&told);
+        assert!(table.iter().any(named), "{told} is in no line");
     }
     insta::assert_snapshot!("profiles", table.join("\n"));
 }
