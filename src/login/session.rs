@@ -55,6 +55,32 @@ pub fn begin(
     (cookie, std::iter::once(begun).chain(found).collect())
 }
 
+/// Begins a session of somebody who proved who they are at `auth_time` in another browser: it lasts no longer than one
+/// that began then, and `None` where that is over.
+pub fn handed_over(
+    user: &str,
+    (auth_time, level): (Timestamp, Level),
+    second_factor_due: bool,
+    before: Option<&Session>,
+    lifetime: Lifetime,
+    now: Timestamp,
+) -> Option<(String, Change)> {
+    let session = Session {
+        sid: before.map_or_else(secret::random_id, |s| s.sid.clone()),
+        user: user.to_owned(),
+        auth_time,
+        level,
+        amr: Vec::new(),
+        second_factor_due,
+        created: auth_time,
+        seen: now,
+        at_idp: None,
+    };
+    let cookie = secret::random_token();
+    let begun = Change::Put(record(key(&cookie), &session, lifetime), Expect::Absent);
+    (session.expires(lifetime) > now).then_some((cookie, begun))
+}
+
 /// A session that began at an IdP, live or run out since.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {

@@ -83,7 +83,7 @@ impl Page {
             (Code::InvalidRequest, public) if public.starts_with("redirect_uri") => "redirect_uri",
             (Code::TemporarilyUnavailable, _) => "unavailable",
             (Code::UnauthorizedClient, _) => "blocked_app",
-            (Code::InvalidGrant, "authentication failure") => "not_allowed",
+            (_, "authentication failure" | "ip restricted") => "not_allowed",
             _ => "bad_request",
         };
         Self::message(&format!("error_{key}"), &json!({"detail": detail}))

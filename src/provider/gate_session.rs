@@ -5,7 +5,7 @@ use super::{
     error::{Code, OAuthError},
     params::Params,
     paths, restriction,
-    web::{GATE_COOKIE, START_COOKIE, Visit, cookie, set_cookie},
+    web::{GATE_COOKIE, START_COOKIE, Visit, cookie, own_path, set_cookie},
 };
 use crate::{
     clock::Timestamp,
@@ -85,13 +85,10 @@ fn app<'a>(authority: &str, cx: &'a Cx) -> Result<&'a Arc<Client>, OAuthError> {
 fn back(request: &Request<Bytes>, params: &Params, host: &str, cx: &Cx) -> String {
     let header = request.headers().get("x-auth-request-redirect").and_then(|v| v.to_str().ok());
     let target = params.get("rd").or(header).unwrap_or("/");
-    let path = |t: &str| {
-        t.starts_with('/') && !t.starts_with("//") && !t.contains('\\') && t.bytes().all(|b| b.is_ascii_graphic())
-    };
     let elsewhere = target.strip_prefix("https://").map(|rest| rest.split_at(rest.find('/').unwrap_or(rest.len())));
     match elsewhere {
-        None if path(target) => target.to_owned(),
-        Some((authority, rest)) if rest.is_empty() || path(rest) => {
+        None if own_path(target) => target.to_owned(),
+        Some((authority, rest)) if rest.is_empty() || own_path(rest) => {
             let rest = if rest.is_empty() { "/" } else { rest };
             if authority.eq_ignore_ascii_case(host) {
                 rest.to_owned()

@@ -21,6 +21,7 @@ mod saml;
 mod second_shape;
 mod sign_in;
 mod sign_out;
+mod single_access;
 mod soap;
 pub mod token;
 pub mod userinfo;
@@ -76,6 +77,8 @@ pub mod paths {
     pub const SELECT_ACCOUNT: &str = "/oauth2/select_account";
     /// Page: yes or no.
     pub const CONSENT: &str = "/oauth2/consent";
+    /// Into a browser session, by a link that a program was given.
+    pub const FRONT_DOOR: &str = "/oauth2/frontdoor";
     /// On to the next step.
     pub const CONTINUE: &str = "/oauth2/continue";
     /// Page: the second screen of the device flow.
@@ -279,7 +282,7 @@ fn methods(path: &str) -> Option<&'static [&'static Method]> {
     match path {
         paths::TOKEN | paths::REVOKE | paths::INTROSPECT | paths::PAR | paths::DEVICE_AUTHORIZATION => Some(POST),
         paths::METADATA | paths::OPENID | paths::JWKS | paths::STYLE | paths::LOGO => Some(GET),
-        paths::START | paths::CALLBACK | paths::AUTH | paths::CONTINUE => Some(GET),
+        paths::START | paths::CALLBACK | paths::AUTH | paths::CONTINUE | paths::FRONT_DOOR => Some(GET),
         paths::AUTHORIZE | paths::USERINFO | paths::LOGOUT | paths::LOGIN | paths::SECOND_FACTOR => Some(BOTH),
         paths::SELECT_ACCOUNT | paths::CONSENT | paths::DEVICE | paths::ACCOUNT | paths::SIGN_OUT => Some(BOTH),
         path if is_resource_metadata(path) => Some(GET),
@@ -298,6 +301,7 @@ async fn browse(request: &Request<Bytes>, cx: &Cx) -> Response<Bytes> {
             paths::SELECT_ACCOUNT => sign_in::select_account(visit).await,
             paths::CONSENT => sign_in::consent(visit).await,
             paths::CONTINUE => sign_in::go_on(visit).await,
+            paths::FRONT_DOOR => single_access::enter(visit).await,
             paths::DEVICE => device::page(visit).await,
             paths::ACCOUNT => account::page(visit).await,
             paths::LOGOUT => logout::page(visit).await,

@@ -2,7 +2,9 @@
 use super::{
     Cx, Provider, browse, device,
     error::{Code, OAuthError},
-    introspect, not_allowed, paths, respond, revoke, settle, web,
+    introspect, not_allowed, paths, respond, revoke, settle, single_access,
+    userinfo::Holder,
+    web,
 };
 use crate::{
     model::Wire,
@@ -39,6 +41,10 @@ impl Provider {
             Door::Userinfo => person(identity::userinfo(&request, &settings, &cx).await),
             Door::Identity => person(identity::identity(&request, &settings, &cx).await),
             Door::Soap => self.soap(&request, &settings, &cx).await,
+            Door::SingleAccess => match identity::bearer(&request, &cx).await {
+                Ok((holder, _)) => settle("single_access", &cx, link(&request, &holder, &cx).await.map(Some)),
+                Err(refused) => person(Err(refused)),
+            },
             Door::Keys => respond(StatusCode::OK, Some(&cx.tokens.jwks())),
             Door::Success => web::Visit::without_session(&request, &cx).page(
                 StatusCode::OK,
@@ -85,6 +91,18 @@ async fn end(request: &Request<Bytes>, cx: &Cx) -> Result<(), OAuthError> {
         (Some((_, token)), None) => revoke::end(&token, None, cx).await,
         (None, _) => Err(OAuthError::new(Code::InvalidRequest, "token is missing")),
         (Some(_), Some(_)) => Err(OAuthError::new(Code::InvalidRequest, "a parameter is repeated")),
+    }
+}
+
+/// A link for whom the token acts; `redirect_uri`, in the form or the address, is where it shall lead.
+async fn link(request: &Request<Bytes>, holder: &Holder, cx: &Cx) -> Result<Value, OAuthError> {
+    let query = request.uri().query().unwrap_or_default();
+    let mut all = request::body(request).await?;
+    all.extend(form_urlencoded::parse(query.as_bytes()).into_owned());
+    let mut wanted = all.iter().filter(|(name, value)| name == "redirect_uri" && !value.is_empty());
+    match (wanted.next(), wanted.next()) {
+        (first, None) => single_access::link(holder, first.map(|(_, uri)| uri.as_str()), cx).await,
+        (_, Some(_)) => Err(OAuthError::new(Code::InvalidRequest, "a parameter is repeated")),
     }
 }
 

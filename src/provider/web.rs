@@ -178,6 +178,14 @@ impl<'a> Visit<'a> {
     }
 }
 
+/// Whether `target` is a path on this very host, with or without a query: nobody is led away by it (S54).
+pub fn own_path(target: &str) -> bool {
+    target.starts_with('/')
+        && !target.starts_with("//")
+        && !target.contains('\\')
+        && target.bytes().all(|b| b.is_ascii_graphic())
+}
+
 /// A file of ours that pages name.
 pub fn asset(kind: &'static str, body: Bytes) -> Response<Bytes> {
     let mut response = Response::new(body);

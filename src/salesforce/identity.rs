@@ -44,7 +44,7 @@ pub async fn identity(request: &Request<Bytes>, settings: &Salesforce, cx: &Cx) 
 
 /// Whose token it is. One that stands in the address counts where the app's policy allows it; beside the same one in
 /// the header it is of no matter, and beside another one it is refused.
-async fn bearer(request: &Request<Bytes>, cx: &Cx) -> Result<(Holder, ScopeSet), Refused> {
+pub async fn bearer(request: &Request<Bytes>, cx: &Cx) -> Result<(Holder, ScopeSet), Refused> {
     let named = |all: Vec<(String, String)>| {
         let tokens = all.into_iter().filter(|(name, _)| name == "oauth_token" || name == "access_token");
         tokens.map(|(_, token)| token).collect::<Vec<_>>()

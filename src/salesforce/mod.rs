@@ -41,6 +41,8 @@ pub enum Door {
     Success,
     /// SOAP `login` and `logout`.
     Soap,
+    /// A link into a browser session.
+    SingleAccess,
 }
 
 /// Whether a path may belong here; cheap, since every request asks.
@@ -63,6 +65,7 @@ impl Door {
             "/services/oauth2/revoke" => Some(Self::Revoke),
             "/services/oauth2/introspect" => Some(Self::Introspect),
             "/services/oauth2/userinfo" => Some(Self::Userinfo),
+            "/services/oauth2/singleaccess" => Some(Self::SingleAccess),
             SUCCESS => Some(Self::Success),
             "/id/keys" => Some(Self::Keys),
             path if path.strip_prefix("/id/").is_some_and(|rest| rest.split('/').count() == 2) => Some(Self::Identity),
@@ -74,7 +77,7 @@ impl Door {
     /// The methods that it takes.
     pub const fn methods(self) -> &'static [&'static Method] {
         match self {
-            Self::Token | Self::Introspect | Self::Soap => &[&Method::POST],
+            Self::Token | Self::Introspect | Self::Soap | Self::SingleAccess => &[&Method::POST],
             Self::Keys | Self::Success => &[&Method::GET],
             Self::Authorize | Self::Revoke | Self::Userinfo | Self::Identity => &[&Method::GET, &Method::POST],
         }

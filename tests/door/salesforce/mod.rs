@@ -4,6 +4,7 @@ mod errors;
 mod flows;
 mod identity;
 mod password;
+mod single_access;
 
 use super::people::{
     self, AuthMethod, Browser, Bytes, CALLBACK, Client, Clock, Policy, Request, SECRET, ScopeSet, Value, World, answer,
