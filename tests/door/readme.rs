@@ -31,6 +31,74 @@ fn the_first_token_and_call_work_as_pasted() {
     }
 }
 
+/// A browser, as far as a shell is one: prints where an address leads in the end, after alice has signed in.
+const SIGN_IN: &str = r#"
+leads() {
+    to=$(curl -sS -L -D - -o page -b jar -c jar "$@" 2> unreachable | tr -d '\r' | sed -n 's/^[Ll]ocation: \(http:.*callback.*\)/\1/p')
+    if [ -n "$to" ]; then echo "$to"; return; fi
+    sed 's/&#x2f;/\//g; s/&amp;/\&/g' page > plain
+    action=$(grep -o 'action="[^"]*"' plain | head -1 | cut -d'"' -f2); csrf=$(grep -o 'name="csrf" value="[^"]*"' plain | cut -d'"' -f4)
+    leads "ISSUER$action" -d "csrf=$csrf" -d username=alice --data-urlencode "password=correct horse battery staple"
+}
+member() { sed "s/.*\"$1\":\"\([^\"]*\)\".*/\1/"; }
+"#;
+
+#[test]
+fn each_flow_s_line_works_as_pasted() {
+    let gate = Gate::start();
+    let paste = blocks("sh").into_iter().find(|b| b.contains("grant_type=client_credentials")).unwrap();
+    let (setup, lines) = paste.split_once("END\n# web server").unwrap();
+    // What the lines leave to a person's eyes is taken from the answers before.
+    let mut script = format!("{SIGN_IN}\n{setup}END\nRELOAD\n");
+    for line in lines.lines().skip(1).filter(|l| !l.starts_with('#')) {
+        script += &match line {
+            browser if browser.starts_with("echo ") => {
+                let address = browser.strip_prefix("echo ").unwrap();
+                format!(
+                    "LED=$(leads {address}); CODE=$(echo \"$LED\" | sed 's/.*[?&]code=\\([^&]*\\).*/\\1/'); echo \"$LED\"\n"
+                )
+            }
+            call => format!(
+                "SAID=$({call}); echo \"$SAID\"; case \"$SAID\" in *refresh_token*) REFRESH=$(echo \"$SAID\" | member refresh_token);; esac\n\
+                 case \"$SAID\" in *access_token*) TOKEN=$(echo \"$SAID\" | member access_token);; esac\n\
+                 case \"$SAID\" in *device_code*) DEVICE=$(echo \"$SAID\" | member device_code);; esac\n"
+            ),
+        };
+    }
+    let reload = format!("curl -sS -X POST http://127.0.0.1:{}/reload", gate.admin);
+    let script = script
+        .replace("target/release/portcullis", &format!("{PROGRAM} --config conf/portcullis.toml"))
+        .replace("https://localhost:8443", &gate.issuer())
+        .replace("ISSUER", &gate.issuer())
+        .replace("RELOAD", &reload);
+    fs::write(gate.path("assertion.b64"), "bm8gYXNzZXJ0aW9u").unwrap();
+    fs::write(gate.path("response.b64"), "bm8gcmVzcG9uc2U=").unwrap();
+    let run = Command::new("bash").args(["-e", "-c", &script]).current_dir(gate.folder.path()).output().unwrap();
+    let told = format!("{}{}", text(&run.stdout), text(&run.stderr));
+    assert!(run.status.success(), "{told}");
+    let order = [
+        "app console added",
+        "http://127.0.0.1/callback?code=",
+        "\"id_token\":",
+        "http://127.0.0.1/callback#access_token=",
+        "\"refresh_token\":",
+        "\"user_code\":",
+        "authorization_pending",
+        "\"access_token\":",
+        "\"access_token\":",
+        "\"access_token\":",
+        "the assertion is invalid",
+        "unsupported_grant_type",
+        "\"active\":true",
+    ];
+    let mut rest = told.as_str();
+    for expected in order {
+        let at = rest.find(expected).unwrap_or_else(|| panic!("{expected} in {told}"));
+        rest = &rest[at + expected.len()..];
+    }
+    assert!(!rest.contains("error"), "{rest}");
+}
+
 #[test]
 fn every_other_command_exists_and_the_sample_tables_are_accepted() {
     for line in blocks("sh").iter().flat_map(|b| b.lines()) {
