@@ -21,6 +21,19 @@ pub struct Person {
     pub profile: Profile,
 }
 
+impl Person {
+    /// The same, with the time when anything of it last changed.
+    #[must_use]
+    pub fn since(mut self, before: Option<&Known>, now: Timestamp) -> Self {
+        let before = before.map(|known| &known.person);
+        self.profile.updated_at = before.and_then(|b| b.profile.updated_at);
+        if before != Some(&self) || self.profile.updated_at.is_none() {
+            self.profile.updated_at = Some(now);
+        }
+        self
+    }
+}
+
 /// Reads through to the store.
 pub struct Directory(moka::sync::Cache<String, Arc<Known>>);
 

@@ -17,7 +17,7 @@ use crate::{
 };
 use bytes::Bytes;
 use http::Request;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 /// What the log may know of a token request.
@@ -148,6 +148,10 @@ pub async fn issue(redeemed: Redeemed, once: Option<Change>, shape: &Shape, cx: 
     let second = cx.policy.salesforce.as_deref().filter(|_| shape.wire == Wire::Salesforce);
     let token = match (second, client.token_format) {
         (Some(settings), TokenFormat::Opaque) => cx.tokens.mint_for_organization(&claims, &settings.organization),
+        (_, TokenFormat::Jwt) if client.policies.token_attributes => {
+            let told = attributes(&client, &subject, &scopes, cx);
+            cx.tokens.mint_telling(&claims, told, client.signing_algorithm)
+        }
         (_, format) => cx.tokens.mint(&claims, format, client.signing_algorithm),
     };
     let mut answer = json!({"access_token": token, "token_type": "Bearer",
@@ -174,6 +178,18 @@ pub async fn issue(redeemed: Redeemed, once: Option<Change>, shape: &Shape, cx: 
         Some(settings) => salesforce::answer::token(answer, &client, &subject, shape.secret.as_ref(), settings, cx.now),
         None => answer,
     })
+}
+
+/// What the app's policy lets its access tokens tell of `subject`.
+fn attributes(client: &Client, subject: &str, scopes: &ScopeSet, cx: &Cx) -> Map<String, Value> {
+    let mut told = Map::new();
+    if let Some(user) = cx.seen(subject) {
+        told.insert("custom_attributes".to_owned(), client.policies.attributes_of(&user).into());
+        if scopes.contains("custom_permissions") {
+            told.insert("custom_permissions".to_owned(), client.policies.permissions_of(&user).into());
+        }
+    }
+    told
 }
 
 fn which(grant_type: &str) -> Result<&'static dyn Grant, OAuthError> {

@@ -222,7 +222,9 @@ async fn comes_in(
     let sound = !ticket.user.is_empty()
         && ticket.user.len() <= LONGEST_NAME
         && ticket.user.bytes().all(|b| b.is_ascii_graphic());
-    let write = |person, new| cx.login.directory.write(&ticket.user, person, new);
+    // Looked for a moment ago, when it was asked who may speak for them.
+    let dated = |person: &Person| person.clone().since(cx.login.directory.recent(&ticket.user).as_deref(), cx.now);
+    let write = |person, new| cx.login.directory.write(&ticket.user, &dated(person), new);
     Ok(match (cx.spoken_for_by(partner, &ticket.user).await?, &ticket.person) {
         (Ok(Authority::ExistingUsers), _) => Ok((Authority::ExistingUsers, None)),
         (Ok(Authority::Brought), person) => Ok((Authority::Brought, person.as_ref().map(|p| write(p, false)))),

@@ -12,6 +12,14 @@ fn texts(folder: &Path, all: &mut String) {
     }
 }
 
+/// All sources and tests in one text.
+pub fn sources() -> String {
+    let mut all = String::new();
+    texts(Path::new("tests"), &mut all);
+    texts(Path::new("src"), &mut all);
+    all
+}
+
 #[test]
 fn every_key_of_an_app_has_its_row_and_every_test_that_a_row_names_exists() {
     let document = fs::read_to_string("docs/policies.md").unwrap();
@@ -28,9 +36,7 @@ fn every_key_of_an_app_has_its_row_and_every_test_that_a_row_names_exists() {
     for key in keys {
         assert!(documented.contains(key), "docs/policies.md has no row for `{key}` of conf/apps/*.toml");
     }
-    let mut sources = String::new();
-    texts(Path::new("tests"), &mut sources);
-    texts(Path::new("src"), &mut sources);
+    let sources = sources();
     for row in rows {
         assert_eq!(row.len(), 5, "{row:?}");
         let tests = quoted(row[4]);

@@ -5,9 +5,11 @@ mod network;
 mod secrets;
 mod telling;
 
+pub use documented::sources;
+
 use super::people::{
-    AuthMethod, Browser, Bytes, CALLBACK, Client, Clock, Level, Policy, Request, SECRET, Value, World, answer, app,
-    json, read, redeem, refresh, request, tokens, world,
+    AuthMethod, Browser, Bytes, CALLBACK, Client, Clock, Level, Policy, Request, SECRET, TokenFormat, Value, World,
+    answer, app, json, read, redeem, refresh, request, tokens, world,
 };
 use portcullis::{
     model::{Network, Policies, Ranges, Relaxation},

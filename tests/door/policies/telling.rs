@@ -42,6 +42,29 @@ async fn id_tokens_are_as_long_lived_as_told_and_say_what_the_app_is_told() {
 }
 
 #[tokio::test]
+async fn a_jwt_access_token_carries_custom_attributes_where_it_may_and_opens_all_the_same() {
+    let w = world().await;
+    let issued = async |told: bool| {
+        change(&w, "web", |client| {
+            client.token_format = TokenFormat::Jwt;
+            client.scopes = ScopeSet::of(&["openid", "custom_permissions"]);
+            client.policies.token_attributes = told;
+            client.policies.custom_attributes = [("tier".to_owned(), Attribute::Text("gold".to_owned()))].into();
+            client.policies.custom_permissions = [("Sell".to_owned(), ["sales".to_owned()].into())].into();
+        });
+        let scope = [("scope", "openid custom_permissions")];
+        let code = Browser::new(&w).authorize(&request("web", &scope), "alice").await["code"].clone();
+        redeem(&w, "web", &code, &[]).await.1["access_token"].clone()
+    };
+    let token = issued(true).await;
+    let said = claims(&token);
+    assert_eq!(said["custom_attributes"], json!({"tier": "gold"}));
+    assert_eq!((&said["custom_permissions"], &said["sub"]), (&json!({"Sell": true}), &json!("alice")));
+    assert_eq!(userinfo(&w, "10.0.0.1", &token).await, 200);
+    assert!(claims(&issued(false).await)["custom_attributes"].is_null());
+}
+
+#[tokio::test]
 async fn introspection_of_others_tokens_is_for_who_may_introspect_all() {
     let w = world().await;
     let (body, _) = tokens(&w, "web").await;

@@ -29,6 +29,30 @@ const REFERENCE: [(&str, &str); 21] = [
     ("immediate_unsuccessful", ""),
 ];
 
+/// Every flow of the reference, and the test that plays it in Salesforce's form. The hybrid flow is not offered, and its
+/// response type is refused like every other that is unknown.
+const FLOWS: [(&str, &str); 11] = [
+    ("web server", "s4_web_server_flow_with_a_long_verifier_and_a_challenge_without_method"),
+    ("user-agent", "s13_user_agent_flow_hands_a_refresh_token_to_a_program_and_to_our_page_alone"),
+    ("hybrid", "s2_each_profile_has_its_own_errors_to_the_letter"),
+    ("refresh", "s27_s28_s49_refresh_ignores_a_stray_verifier_and_revocation_needs_the_token_alone"),
+    ("JWT bearer", "s36_s37_jwt_bearer_takes_what_these_clients_sign_and_takes_it_once"),
+    ("SAML bearer", "s40_s52_an_app_s_own_assertion_is_exchanged_once_for_a_user_who_may"),
+    ("SAML assertion", "the_assertion_flow_is_off_until_an_app_is_named_for_it"),
+    ("device", "s43_s44_device_flow_in_salesforces_form"),
+    ("client credentials", "s36_s37_s59_simple_salesforce_of_pypi_logs_in_and_comes_back_by_itself"),
+    ("username-password", "s20_s59_username_password_is_off_by_default_and_guessed_at_no_faster_than_elsewhere"),
+    ("SOAP login", "s59_s64_soap_login_and_logout"),
+];
+
+#[test]
+fn every_flow_of_the_reference_has_a_test_that_plays_it() {
+    let sources = crate::policies::sources();
+    for (flow, test) in FLOWS {
+        assert!(sources.contains(&format!("fn {test}()")), "{flow}: {test} is no test");
+    }
+}
+
 /// Apps and users whom something is the matter with.
 fn troubled(policy: &mut Policy) {
     let mut add = |id: &str, change: fn(&mut Client)| {

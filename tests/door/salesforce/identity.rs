@@ -42,6 +42,35 @@ async fn s60_identity_is_told_to_the_bearer_and_query_tokens_are_off_by_default(
 }
 
 #[tokio::test]
+async fn custom_attributes_permissions_time_zone_and_last_change_are_told_at_the_identity_url() {
+    let w = world().await;
+    w.reload(|policy| {
+        let mut client = (*policy.clients["consumer"]).clone();
+        client.scopes = ScopeSet::of(&["api", "id", "custom_permissions", "refresh_token"]);
+        client.policies.custom_attributes =
+            [("desk".to_owned(), portcullis::model::Attribute::OfUser("desk".to_owned()))].into();
+        client.policies.custom_permissions =
+            [("Sell", "sales"), ("Fire", "management")].map(|(n, p)| (n.to_owned(), [p.to_owned()].into())).into();
+        policy.clients.insert("consumer".into(), Arc::new(client));
+        let mut alice = (*policy.users["alice"]).clone();
+        alice.profile.attributes.insert("desk".to_owned(), "4711".to_owned());
+        alice.profile.zoneinfo = Some("America/Los_Angeles".to_owned());
+        alice.profile.updated_at = Some(portcullis::clock::Timestamp(1_700_000_000));
+        policy.users.insert("alice".into(), Arc::new(alice));
+    });
+    for (scope, permissions) in
+        [("api id refresh_token custom_permissions", json!({"Sell": true})), ("api id refresh_token", json!({}))]
+    {
+        let body = signed_in(&w, "consumer", &[("scope", scope)]).await;
+        let told: Value =
+            serde_json::from_str(&get(&w, text(&body, "id"), Some(text(&body, "access_token"))).await.1).unwrap();
+        assert_eq!((&told["custom_attributes"], &told["custom_permissions"]), (&json!({"desk": "4711"}), &permissions));
+        assert_eq!((&told["utcOffset"], &told["timezone"]), (&json!(-28_800_000), &json!("America/Los_Angeles")));
+        assert_eq!(told["last_modified_date"], "2023-11-14T22:13:20.000+0000");
+    }
+}
+
+#[tokio::test]
 async fn who_may_not_know_is_told_in_a_word() {
     let w = world().await;
     let body = signed_in(&w, "consumer", &[]).await;
