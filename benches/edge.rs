@@ -166,6 +166,7 @@ fn claims(n: usize) -> Claims {
         auth_time: None,
         iat: now,
         exp: now.plus(3_600),
+        more: Default::default(),
     }
 }
 

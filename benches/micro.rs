@@ -39,6 +39,7 @@ fn claims(now: Timestamp) -> Claims {
         auth_time: None,
         iat: now,
         exp: now.plus(3_600),
+        more: Default::default(),
     }
 }
 

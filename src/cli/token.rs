@@ -95,8 +95,12 @@ fn with_token(config: &Path, end: bool) -> Result<(), String> {
         if end {
             tokens.revoke(&opened, now).await.map_err(|e| e.to_string())?;
         }
-        let said = json!({"client_id": opened.entitlement.client, "sub": opened.subject,
+        let mut said = json!({"client_id": opened.entitlement.client, "sub": opened.subject,
             "scope": opened.entitlement.scopes.to_string(), "aud": opened.entitlement.audience, "jti": opened.jti, "iat": opened.issued, "exp": opened.expires, "revoked": end});
+        if let (Some(special), Some(all)) = (&opened.special, said.as_object_mut()) {
+            let more = serde_json::to_value(&special.more).map_err(|e| e.to_string())?;
+            all.extend(more.as_object().cloned().unwrap_or_default());
+        }
         println!("{said:#}");
         Ok(())
     };

@@ -102,6 +102,7 @@ impl Grant for AuthorizationCodeGrant {
             changes,
             endings,
             held: Some(held),
+            terms: Default::default(),
         })
     }
 }

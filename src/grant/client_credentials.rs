@@ -40,6 +40,7 @@ impl Grant for ClientCredentials {
             changes: Vec::new(),
             endings: Vec::new(),
             held: None,
+            terms: Default::default(),
         })
     }
 }

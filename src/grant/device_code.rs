@@ -182,6 +182,7 @@ impl Grant for DeviceCodeGrant {
                     changes,
                     endings,
                     held: Some(Held::first(&stands_for, client)),
+                    terms: Default::default(),
                 })
             }
         }

@@ -47,6 +47,7 @@ impl Grant for JwtBearer {
             changes: vec![verified.once],
             endings: Vec::new(),
             held: None,
+            terms: Default::default(),
         })
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     salesforce::scope::reaches_offline,
     secret,
     store::{Change, Expect, Record},
-    token::revocation::Ending,
+    token::{More, revocation::Ending},
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -52,6 +52,19 @@ pub struct Redeemed {
     pub endings: Vec<Ending>,
     /// The authorization that is begun or renewed, where one is kept.
     pub held: Option<Held>,
+    /// What is not as usual.
+    pub terms: Terms,
+}
+
+/// What a grant may say of the token beyond whom and what it is for.
+#[derive(Default)]
+pub struct Terms {
+    /// It ends here at the latest.
+    pub expires: Option<Timestamp>,
+    /// What it opens instead of the app's own audience.
+    pub audience: Option<Arc<str>>,
+    /// What few tokens say.
+    pub more: More,
 }
 
 /// An authorization on its way through the pipeline.

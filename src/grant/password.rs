@@ -52,6 +52,7 @@ impl Grant for Password {
             changes: Vec::new(),
             endings: Vec::new(),
             held: None,
+            terms: Default::default(),
         })
     }
 }

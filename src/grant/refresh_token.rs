@@ -74,6 +74,7 @@ impl Grant for RefreshTokenGrant {
                 expect: Expect::Version(record.version),
                 authorization,
             }),
+            terms: Default::default(),
         })
     }
 }

@@ -50,6 +50,7 @@ impl Grant for SamlAssertion {
             changes: vec![once(&verified, &accepted)],
             endings: Vec::new(),
             held: None,
+            terms: Default::default(),
         })
     }
 }

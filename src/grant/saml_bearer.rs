@@ -65,6 +65,7 @@ impl Grant for SamlBearer {
             changes: vec![once],
             endings: Vec::new(),
             held: None,
+            terms: Default::default(),
         })
     }
 }

@@ -1,6 +1,8 @@
 //! Nouns that several flows share.
+pub mod actor;
 pub mod authorization;
 pub mod client;
+pub mod confirmation;
 pub mod network;
 pub mod policies;
 pub mod scope;
@@ -9,10 +11,12 @@ pub mod user;
 pub mod verification_key;
 pub mod wire;
 
+pub use actor::{Actor, MayAct};
 pub use authorization::Authorization;
 pub use client::{
     Approval, AuthMethod, Client, Interactive, RefreshPolicy, SalesforceRules, SigningAlgorithm, TokenFormat,
 };
+pub use confirmation::{Confirmation, PublicJwk};
 pub use network::{Network, Ranges, Relaxation};
 pub use policies::{Attribute, IdTokenRules, Policies, SecretRules};
 pub use scope::ScopeSet;

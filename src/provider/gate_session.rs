@@ -294,8 +294,9 @@ pub async fn open(value: &str, authority: &str, cx: &Cx) -> Result<Option<Arc<Op
         auth_time: Some(session.auth_time),
         iat: session.created,
         exp: session.created.plus(cx.policy.people.session.absolute).min(cx.now.plus(cx.policy.people.session.idle)),
+        more: Default::default(),
     };
-    Ok(cx.tokens.opened(&claims).map(Arc::new))
+    Ok(cx.tokens.opened(claims).map(Arc::new))
 }
 
 /// Whether a browser navigates, so that a page may be shown to it; a script gets 401 (Fetch Metadata).

@@ -4,7 +4,7 @@ use super::{
     error::{Code, OAuthError},
     params::Params,
 };
-use crate::token::OpenError;
+use crate::token::{More, OpenError};
 use bytes::Bytes;
 use http::Request;
 use serde_json::{Value, json};
@@ -29,8 +29,23 @@ pub async fn answer(request: &Request<Bytes>, cx: &Cx) -> Result<Value, OAuthErr
     if !may || caller.client.blocked || cx.policy.standing(&opened, cx.now).is_none() {
         return Ok(inactive);
     }
-    Ok(json!({"active": true, "scope": opened.entitlement.scopes.to_string(), "client_id": opened.entitlement.client,
+    let mut told = json!({"active": true, "scope": opened.entitlement.scopes.to_string(), "client_id": opened.entitlement.client,
         "username": opened.subject, "sub": opened.subject, "token_type": "Bearer", "aud": opened.entitlement.audience,
         "iss": cx.policy.issuer, "jti": opened.jti, "iat": opened.issued, "nbf": opened.issued,
-        "exp": opened.expires}))
+        "exp": opened.expires});
+    if let Some(special) = &opened.special {
+        tell(&special.more, &mut told);
+    }
+    Ok(told)
+}
+
+/// What few tokens say: RFC 8693 §4.1 and §4.4, RFC 9449 §6.2, RFC 7800.
+fn tell(more: &More, told: &mut Value) {
+    if more.cnf.as_ref().is_some_and(|cnf| cnf.jkt.is_some()) {
+        told["token_type"] = "DPoP".into();
+    }
+    let members = [("cnf", json!(more.cnf)), ("act", json!(more.act)), ("may_act", json!(more.may_act))];
+    for (name, value) in members.into_iter().filter(|(_, value)| !value.is_null()) {
+        told[name] = value;
+    }
 }

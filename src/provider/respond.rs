@@ -80,6 +80,7 @@ pub async fn success(
                 changes,
                 endings,
                 held: Some(held),
+                terms: Default::default(),
             };
             let answer = super::token::issue(redeemed, None, &Shape { wire: request.wire, secret: None }, cx).await?;
             let id_token = request.response_type == ResponseType::IdTokenToken;

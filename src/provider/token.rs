@@ -9,11 +9,11 @@ use super::{
 };
 use crate::{
     grant::{self, Grant, Redeemed, TokenRequest},
-    model::{Client, Level, ScopeSet, TokenFormat, Wire, network::Shown},
+    model::{Client, Confirmation, Level, ScopeSet, TokenFormat, Wire, network::Shown},
     salesforce,
     secret::{self, Plain},
     store::{Change, Changes, StoreError},
-    token::Claims,
+    token::{Claims, More},
 };
 use bytes::Bytes;
 use http::Request;
@@ -31,6 +31,8 @@ pub struct Trace {
     pub subject: String,
     /// The granted scopes.
     pub scopes: String,
+    /// Who acts for the subject, and the key that the token is bound to.
+    pub more: More,
 }
 
 /// Answers `POST /oauth2/token` (RFC 6749 §3.2).
@@ -83,6 +85,7 @@ async fn granted(
     trace.subject = redeemed.subject.to_string();
     let scopes = narrow(params.get("scope"), &redeemed.scopes, cx.wire)?;
     trace.scopes = scopes.to_string();
+    trace.more = redeemed.terms.more.clone();
     issue(Redeemed { scopes, ..redeemed }, once, shape, cx).await
 }
 
@@ -108,7 +111,8 @@ pub async fn told(mut outcome: Result<Value, OAuthError>, trace: &Trace, cx: &Cx
     };
     cx.metrics.token_requests.with_label_values(&[trace.grant, name]).inc();
     cx.audit.write(json!({"event": "token", "outcome": name, "grant": trace.grant, "client": trace.client,
-        "subject": trace.subject, "scope": trace.scopes, "detail": detail, "time": cx.now}));
+        "subject": trace.subject, "scope": trace.scopes, "detail": detail, "act": trace.more.act, "exchanged_from": trace.more.exchanged_from,
+        "cnf": trace.more.cnf.as_ref().and_then(Confirmation::key), "time": cx.now}));
     outcome
 }
 
@@ -123,7 +127,8 @@ pub struct Shape {
 
 /// Mints, commits once, and answers (RFC 6749 §5.1).
 pub async fn issue(redeemed: Redeemed, once: Option<Change>, shape: &Shape, cx: &Cx) -> Result<Value, OAuthError> {
-    let Redeemed { client, subject, scopes, mut changes, endings, mut held } = redeemed;
+    let Redeemed { client, subject, scopes, mut changes, endings, mut held, terms } = redeemed;
+    let usual = cx.now.plus(client.token_lifetime);
     let jti = secret::random_id();
     let mut refresh_token = None;
     if let Some(held) = &mut held {
@@ -136,14 +141,15 @@ pub async fn issue(redeemed: Redeemed, once: Option<Change>, shape: &Shape, cx: 
         iss: cx.policy.issuer.to_string(),
         sub: subject.to_string(),
         client_id: client.id.to_string(),
-        aud: client.audience.to_string(),
+        aud: terms.audience.as_ref().unwrap_or(&client.audience).to_string(),
         scope: scopes.to_string(),
         jti,
         grant_id: authorization.map(|a| a.id.clone()),
         generation: authorization.and_then(|a| a.refresh.as_ref()).map(|r| r.generation),
         auth_time: authorization.map(|a| a.auth_time),
         iat: cx.now,
-        exp: cx.now.plus(client.token_lifetime),
+        exp: terms.expires.map_or(usual, |t| t.min(usual)),
+        more: terms.more,
     };
     let second = cx.policy.salesforce.as_deref().filter(|_| shape.wire == Wire::Salesforce);
     let token = match (second, client.token_format) {
@@ -155,7 +161,7 @@ pub async fn issue(redeemed: Redeemed, once: Option<Change>, shape: &Shape, cx: 
         (_, format) => cx.tokens.mint(&claims, format, client.signing_algorithm),
     };
     let mut answer = json!({"access_token": token, "token_type": "Bearer",
-        "expires_in": client.token_lifetime, "scope": claims.scope});
+        "expires_in": claims.exp.0 - cx.now.0, "scope": claims.scope});
     if let (Some(held), true) = (&held, scopes.contains("openid")) {
         let nonce = held.nonce.as_deref();
         let asked = Asked { nonce, access_token: Some(&token), code: None, scopes: Some(&scopes) };

@@ -61,5 +61,10 @@ pub fn introspection(answer: &Value) -> Value {
     for name in ["active", "scope", "client_id", "username", "sub", "exp", "iat", "nbf"] {
         told[name] = answer[name].clone();
     }
+    for name in ["cnf", "act", "may_act"] {
+        if let Some(value) = answer.get(name) {
+            told[name] = value.clone();
+        }
+    }
     told
 }

@@ -1,5 +1,9 @@
 //! What an access token says.
-use crate::clock::Timestamp;
+use crate::{
+    clock::Timestamp,
+    model::{Actor, Confirmation, MayAct},
+    secret::Digest,
+};
 use serde::{Deserialize, Serialize};
 
 /// The claims of a token, in both forms (RFC 9068 §2.2).
@@ -11,7 +15,8 @@ pub struct Claims {
     pub sub: String,
     /// Client.
     pub client_id: String,
-    /// Audience.
+    /// Audience: one, or several with spaces between; a JWT then lists them (RFC 7519 §4.1.3).
+    #[serde(with = "audience")]
     pub aud: String,
     /// Scopes, space-delimited.
     pub scope: String,
@@ -30,6 +35,74 @@ pub struct Claims {
     pub iat: Timestamp,
     /// Expires at.
     pub exp: Timestamp,
+    /// What few tokens say.
+    #[serde(flatten)]
+    pub more: More,
+}
+
+/// What few tokens say. An opaque token that says nothing of it carries not a byte for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct More {
+    /// The key that it is bound to (RFC 7800).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cnf: Option<Confirmation>,
+    /// Who acts for the subject (RFC 8693 §4.1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub act: Option<Actor>,
+    /// Who may act for the subject (RFC 8693 §4.4).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub may_act: Option<MayAct>,
+    /// The app whose token it was exchanged for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchanged_from: Option<String>,
+    /// What else ends it, as endings name it: `token/…`, `authorization/…`, `client/…`, `subject/…`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tied_to: Vec<String>,
+}
+
+impl More {
+    /// Whether it says nothing.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The same as an opened token keeps it.
+#[derive(Debug)]
+pub struct Special {
+    /// What the token says.
+    pub more: More,
+    /// Thumbprint of the key that has to sign a proof, if one has to.
+    pub key: Option<Digest>,
+    /// The flags of what it is tied to, in the order of `tied_to`.
+    pub(super) ties: Box<[u32]>,
+}
+
+/// One text in memory, a text or a list in JSON.
+mod audience {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        One(String),
+        Several(Vec<String>),
+    }
+
+    pub fn serialize<S: Serializer>(aud: &str, serializer: S) -> Result<S::Ok, S::Error> {
+        if aud.contains(' ') {
+            aud.split(' ').collect::<Vec<_>>().serialize(serializer)
+        } else {
+            aud.serialize(serializer)
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+        Ok(match Either::deserialize(deserializer)? {
+            Either::One(one) => one,
+            Either::Several(several) => several.join(" "),
+        })
+    }
 }
 
 /// The claims as an opaque token seals them, in a compact form: every request carries it. The issuer is whoever holds

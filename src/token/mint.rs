@@ -1,5 +1,8 @@
 //! Everything that is sealed or signed with our own keys.
-use super::{Claims, Opened, Tokens, claims::Sealed};
+use super::{
+    Claims, Opened, Tokens,
+    claims::{More, Sealed},
+};
 use crate::{
     clock::Timestamp,
     model::{SigningAlgorithm, TokenFormat},
@@ -36,6 +39,15 @@ pub fn for_organization(token: &str) -> Option<(String, String, Vec<u8>)> {
     (!kid.contains('-')).then_some((purpose(organization), kid.replace('.', "-"), DOTTED.decode(body).ok()?))
 }
 
+/// What an opaque token seals: the common claims in their compact form, and the rest behind it, where there is any.
+fn plain(claims: &Claims) -> Vec<u8> {
+    let mut plain = postcard::to_stdvec(&Sealed::from(claims)).expect("claims are strings and numbers");
+    if !claims.more.is_empty() {
+        serde_json::to_writer(&mut plain, &claims.more).expect("what few tokens say is plain data");
+    }
+    plain
+}
+
 impl Tokens {
     /// Mints an access token; nothing is written anywhere.
     pub fn mint(&self, claims: &Claims, format: TokenFormat, algorithm: SigningAlgorithm) -> String {
@@ -43,8 +55,7 @@ impl Tokens {
             TokenFormat::Opaque => {
                 let keys = self.keys.load();
                 let key = keys.current();
-                let plain = postcard::to_stdvec(&Sealed::from(claims)).expect("claims are strings and numbers");
-                format!("pc_{}_{}", key.kid, B64.encode(key.seal(&plain)))
+                format!("pc_{}_{}", key.kid, B64.encode(key.seal(&plain(claims))))
             }
             TokenFormat::Jwt => self.sign("at+jwt", claims, algorithm),
         }
@@ -71,8 +82,7 @@ impl Tokens {
     pub fn mint_for_organization(&self, claims: &Claims, organization: &str) -> String {
         let keys = self.keys.load();
         let key = keys.current();
-        let plain = postcard::to_stdvec(&Sealed::from(claims)).expect("claims are strings and numbers");
-        let sealed = key.seal_for(&purpose(organization), &plain);
+        let sealed = key.seal_for(&purpose(organization), &plain(claims));
         format!("{organization}!{}_{}", key.kid.replace('-', "."), DOTTED.encode(sealed))
     }
 
@@ -90,6 +100,7 @@ impl Tokens {
             auth_time: opened.auth_time,
             iat: now,
             exp: now.plus(UPSTREAM_LIFETIME).min(opened.expires),
+            more: More { act: opened.special.as_ref().and_then(|s| s.more.act.clone()), ..More::default() },
         };
         // Its own type, so that it never opens the gate itself (RFC 8725 §3.11).
         self.sign("upstream+jwt", &claims, SigningAlgorithm::Es256)

@@ -15,14 +15,14 @@ pub mod vault;
 use crate::{
     clock::Timestamp,
     metrics::Metrics,
-    model::{Level, network::Shown},
+    model::{Confirmation, Level, network::Shown},
     secret,
     store::{Changes, Store, StoreError},
 };
 use arc_swap::ArcSwap;
 use base64_simd::URL_SAFE_NO_PAD as B64;
-pub use claims::Claims;
 use claims::Sealed;
+pub use claims::{Claims, More, Special};
 use following::Following;
 use jsonwebtoken::{Algorithm, Validation};
 use keys::{Keyring, Keys};
@@ -66,6 +66,8 @@ pub struct Opened {
     pub issued: Timestamp,
     /// `exp`.
     pub expires: Timestamp,
+    /// What few tokens say: the key it is bound to, who acts.
+    pub special: Option<Box<Special>>,
     generation: u32,
     /// How often keys had been ended when it was opened.
     epoch: u32,
@@ -258,6 +260,11 @@ impl Tokens {
         if self.revocations.has_ended(opened.lifelines, opened.issued, names) {
             return Err(OpenError::Revoked);
         }
+        if let Some(special) = &opened.special
+            && self.revocations.a_tie_has_ended(&special.ties, opened.issued, &special.more.tied_to)
+        {
+            return Err(OpenError::Revoked);
+        }
         Ok(())
     }
 
@@ -304,7 +311,7 @@ impl Tokens {
             None if token.get(ORGANIZATION) == Some(&b'!') => {
                 self.unseal_for_organization(std::str::from_utf8(token).ok()?, now)
             }
-            None => self.opened(&self.verify("at+jwt", std::str::from_utf8(token).ok()?, now)?),
+            None => self.opened(self.verify("at+jwt", std::str::from_utf8(token).ok()?, now)?),
         }?;
         opened.epoch = epoch;
         if let Some(authorization) = &opened.authorization {
@@ -315,11 +322,19 @@ impl Tokens {
     }
 
     /// `claims` as if they had come in a token.
-    pub fn opened(&self, claims: &Claims) -> Option<Opened> {
-        self.opened_from(Sealed::from(claims))
+    pub fn opened(&self, mut claims: Claims) -> Option<Opened> {
+        let more = std::mem::take(&mut claims.more);
+        self.opened_from(Sealed::from(&claims), more)
     }
 
-    fn opened_from(&self, claims: Sealed<'_>) -> Option<Opened> {
+    /// What was sealed: the common claims, and behind them the rest, where there is any.
+    fn opened_from_seal(&self, plain: &[u8]) -> Option<Opened> {
+        let (claims, rest) = postcard::take_from_bytes::<Sealed<'_>>(plain).ok()?;
+        let more = if rest.is_empty() { More::default() } else { serde_json::from_slice(rest).ok()? };
+        self.opened_from(claims, more)
+    }
+
+    fn opened_from(&self, claims: Sealed<'_>, more: More) -> Option<Opened> {
         let entitlement = self.shared.entitlement(claims.client_id, claims.aud, claims.scope, &self.revocations)?;
         Some(Opened {
             lifelines: self.revocations.lifelines(claims.jti, claims.grant_id, entitlement.flag, claims.sub),
@@ -332,20 +347,26 @@ impl Tokens {
             jti: claims.jti.into(),
             issued: claims.iat,
             expires: claims.exp,
+            special: (!more.is_empty()).then(|| Box::new(self.special(more))),
         })
+    }
+
+    fn special(&self, more: More) -> Special {
+        let ties = more.tied_to.iter().map(|target| self.revocations.tie(target)).collect();
+        Special { key: more.cnf.as_ref().and_then(Confirmation::key), ties, more }
     }
 
     fn unseal_for_organization(&self, token: &str, now: Timestamp) -> Option<Opened> {
         let (purpose, kid, mut body) = mint::for_organization(token)?;
         let keys = self.keys.load();
-        self.opened_from(postcard::from_bytes(keys.find(&kid, now)?.unseal_for(&purpose, &mut body)?).ok()?)
+        self.opened_from_seal(keys.find(&kid, now)?.unseal_for(&purpose, &mut body)?)
     }
 
     fn unseal(&self, sealed: &[u8], now: Timestamp) -> Option<Opened> {
         let (kid, body) = sealed.split_first_chunk::<8>()?;
         let mut body = B64.decode_to_vec(body.strip_prefix(b"_")?).ok()?;
         let keys = self.keys.load();
-        self.opened_from(postcard::from_bytes(keys.find(std::str::from_utf8(kid).ok()?, now)?.unseal(&mut body)?).ok()?)
+        self.opened_from_seal(keys.find(std::str::from_utf8(kid).ok()?, now)?.unseal(&mut body)?)
     }
 
     fn verify<T: serde::de::DeserializeOwned>(&self, typ: &str, token: &str, now: Timestamp) -> Option<T> {
@@ -370,5 +391,7 @@ pub(crate) fn signature_only(algorithm: Algorithm) -> Validation {
 
 fn weight(opened: &Opened) -> u32 {
     // 300: the entry itself, its key and the cache's bookkeeping; client, audience and scopes are shared.
-    u32::try_from(300 + opened.subject.len() + opened.jti.len()).unwrap_or(u32::MAX)
+    // A kilobyte: an actor or two, a key, what it is tied to.
+    let special = if opened.special.is_some() { 1024 } else { 0 };
+    u32::try_from(300 + opened.subject.len() + opened.jti.len() + special).unwrap_or(u32::MAX)
 }

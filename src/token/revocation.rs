@@ -114,6 +114,20 @@ impl Revocations {
         targets(names).iter().any(|target| ended.get(target).is_some_and(|(before, _)| issued <= *before))
     }
 
+    /// The flag of a further `target` that a token is tied to.
+    pub fn tie(&self, target: &str) -> u32 {
+        self.bucket([target, ""])
+    }
+
+    /// Whether one of `targets`, whose flags are `ties`, has ended tokens issued at `issued`.
+    pub fn a_tie_has_ended(&self, ties: &[u32], issued: Timestamp, targets: &[String]) -> bool {
+        if !ties.iter().any(|at| self.flags[*at as usize].load(Ordering::Acquire) >= issued.0) {
+            return false;
+        }
+        let ended = self.ended.read().unwrap_or_else(PoisonError::into_inner);
+        targets.iter().any(|target| ended.get(target).is_some_and(|(before, _)| issued <= *before))
+    }
+
     /// Flips the flag of what `ending` names.
     pub fn end(&self, Ending { target, before, until }: &Ending) {
         let (before, until) = (*before, *until);

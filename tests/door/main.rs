@@ -4,6 +4,7 @@ mod administration;
 mod architecture;
 mod attacks;
 mod browser;
+mod claims;
 mod clients;
 #[allow(dead_code)] // other tests use the rest of it
 mod cluster;
