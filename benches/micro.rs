@@ -82,6 +82,8 @@ fn client(key: &rsa::Pair) -> Client {
         interactive: Default::default(),
         salesforce: Default::default(),
         policies: Default::default(),
+        exchange: Default::default(),
+        dpop_bound: false,
     }
 }
 

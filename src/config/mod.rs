@@ -1,6 +1,7 @@
 //! Configuration: read once, validated once, every mistake told.
 pub mod app;
 pub mod certificate;
+pub mod dpop;
 pub mod mistake;
 pub mod profile;
 pub mod reload;
@@ -16,6 +17,7 @@ use crate::{
     model::{Client, Ranges, ScopeSet},
     policy::{
         Policy,
+        dpop::Dpop,
         people::People,
         route::{Auth, Table},
         salesforce::Salesforce,
@@ -65,6 +67,8 @@ pub struct Main {
     login: sign_in::LoginTable,
     #[serde(default)]
     brand: sign_in::BrandTable,
+    #[serde(default)]
+    dpop: dpop::DpopTable,
     /// Scope → language (`en`, `de`) → what it allows, in plain words for the page that asks for consent.
     #[serde(default)]
     scope: BTreeMap<String, BTreeMap<String, String>>,
@@ -149,7 +153,7 @@ pub fn load(main: &Path) -> Result<Loaded, Vec<Mistake>> {
         None
     });
     match parsed {
-        Some((issuer, settings, certificates, routes, people, mut saml, salesforce, profiles))
+        Some((issuer, settings, certificates, routes, people, mut saml, salesforce, profiles, dpop))
             if mistakes.is_empty() =>
         {
             saml.apps = saml::certificates(&clients);
@@ -159,7 +163,7 @@ pub fn load(main: &Path) -> Result<Loaded, Vec<Mistake>> {
             let salesforce = salesforce.map(Arc::new);
             let barred = Arc::default();
             let mut policy =
-                Policy { issuer, clients, users, profiles, barred, routes, people, saml, salesforce, revision };
+                Policy { issuer, clients, users, profiles, barred, routes, people, saml, salesforce, dpop, revision };
             let warnings = warnings(&mut policy);
             Ok(Loaded { settings, policy, certificates, warnings })
         }
@@ -168,7 +172,7 @@ pub fn load(main: &Path) -> Result<Loaded, Vec<Mistake>> {
 }
 
 type Profiles = HashMap<String, Ranges>;
-type MainParts = (String, Settings, Certificates, Table, People, Saml, Option<Salesforce>, Profiles);
+type MainParts = (String, Settings, Certificates, Table, People, Saml, Option<Salesforce>, Profiles, Dpop);
 
 type Apps = HashMap<Arc<str>, Arc<Client>>;
 
@@ -220,6 +224,7 @@ fn main_file(file: &Path, text: &str, apps: Option<&Apps>) -> Result<Option<Main
         found.within(0).wrong("route", format!("{name} can never match: an earlier, equally specific one takes all"));
     }
     let people = sign_in::read(&raw.session, &raw.login, raw.brand, raw.scope, (raw.sign_in, apps), found.within(0));
+    let dpop = dpop::read(&raw.dpop, found.within(0));
     let saml = saml::read(raw.saml, raw.saml_idp, &raw.issuer, apps, &mut found);
     let salesforce = raw.salesforce.map(|table| {
         let span = table.span().start;
@@ -227,7 +232,7 @@ fn main_file(file: &Path, text: &str, apps: Option<&Apps>) -> Result<Option<Main
     });
     let profiles = profile::read(&raw.profile, found.within(0));
     if found.mistakes.is_empty() {
-        Ok(Some((raw.issuer, settings, certificates, table, people, saml, salesforce, profiles)))
+        Ok(Some((raw.issuer, settings, certificates, table, people, saml, salesforce, profiles, dpop)))
     } else {
         Err(found.mistakes)
     }

@@ -37,6 +37,12 @@ pub struct RouteTable {
     /// Only these apps.
     #[serde(default)]
     clients: BTreeSet<String>,
+    /// An asset token is needed; any other without.
+    #[serde(default)]
+    requires_asset: bool,
+    /// The caller has to prove that they hold the key that the token is bound to (DPoP, RFC 9449).
+    #[serde(default)]
+    proof_of_possession: bool,
     /// What single methods need instead.
     #[serde(default)]
     method: BTreeMap<String, MethodTable>,
@@ -70,6 +76,10 @@ struct MethodTable {
     any_scope: Vec<String>,
     #[serde(default)]
     clients: BTreeSet<String>,
+    #[serde(default)]
+    requires_asset: bool,
+    #[serde(default)]
+    proof_of_possession: bool,
 }
 
 /// An upstream.
@@ -134,18 +144,27 @@ pub fn read(raw: RouteTable, issuer: &str, found: &mut Findings<'_>) -> Route {
     if raw.host.as_ref().is_some_and(|h| h.is_empty() || h.contains([':', '/', '*']) || h.ends_with('.')) {
         found.wrong("host", "a host name without port");
     }
-    let mut requirement = |public: bool, all: &[String], any: &[String], clients: BTreeSet<String>| {
-        if public && !(all.is_empty() && any.is_empty() && clients.is_empty()) {
-            found.wrong("public", "a public route asks for neither scopes nor clients");
+    let mut requirement = |t: MethodTable| {
+        let MethodTable { public, clients, requires_asset: asset, proof_of_possession: proof, .. } = t;
+        let nothing = t.scopes.is_empty() && t.any_scope.is_empty() && clients.is_empty() && !asset;
+        if public && !(nothing && !proof) {
+            found.wrong("public", "a public route asks for neither scopes nor clients nor a kind of token");
         }
-        if !public && all.is_empty() && any.is_empty() && clients.is_empty() {
+        if !public && nothing {
             found.wrong("scopes", "say what the route needs: scopes, any_scope, clients, or public = true");
         }
-        Requirement { public, all: scopes(found, "scopes", all), any: scopes(found, "any_scope", any), clients }
+        let (all, any) = (scopes(found, "scopes", &t.scopes), scopes(found, "any_scope", &t.any_scope));
+        Requirement { public, all, any, clients, asset, proof }
     };
-    let whole = requirement(raw.public, &raw.scopes, &raw.any_scope, raw.clients);
-    let per_method =
-        raw.method.into_iter().map(|(m, t)| (m, requirement(t.public, &t.scopes, &t.any_scope, t.clients))).collect();
+    let whole = requirement(MethodTable {
+        public: raw.public,
+        scopes: raw.scopes,
+        any_scope: raw.any_scope,
+        clients: raw.clients,
+        requires_asset: raw.requires_asset,
+        proof_of_possession: raw.proof_of_possession,
+    });
+    let per_method = raw.method.into_iter().map(|(method, table)| (method, requirement(table))).collect();
     let resource = raw.resource.unwrap_or_else(|| issuer.to_owned());
     if resource_metadata_path(&resource).is_none() {
         found.wrong("resource", "an absolute https URL without query and fragment (RFC 9728 §1.2)");

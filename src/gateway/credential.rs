@@ -8,11 +8,14 @@ pub enum Credential<'a> {
     None,
     /// Something else than one bearer token.
     Malformed,
+    /// A token that says it is bound to a key (RFC 9449 §7.1).
+    Dpop(&'a [u8]),
     /// A token; whether it is a `b64token` is for [`is_b64token`] to say.
     Bearer(&'a [u8]),
 }
 
 const SCHEME: &[u8] = b"Bearer ";
+const DPOP: &[u8] = b"DPoP ";
 
 /// Reads the credential.
 pub fn credential(headers: &HeaderMap) -> Credential<'_> {
@@ -25,7 +28,12 @@ pub fn credential(headers: &HeaderMap) -> Credential<'_> {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case(SCHEME) && !token.trim_ascii().is_empty() => {
             Credential::Bearer(token.trim_ascii())
         }
-        _ => Credential::Malformed,
+        _ => match value.as_bytes().split_at_checked(DPOP.len()) {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case(DPOP) && !token.trim_ascii().is_empty() => {
+                Credential::Dpop(token.trim_ascii())
+            }
+            _ => Credential::Malformed,
+        },
     }
 }
 
@@ -62,10 +70,17 @@ mod tests {
             format!("{:?}", credential(&headers))
         };
         assert_eq!(read(&[]), "None");
+        assert_eq!(read(&["dpop abc"]), format!("{:?}", Credential::Dpop(b"abc")));
         assert_eq!(read(&["bEaReR abc.d-e=="]), format!("{:?}", Credential::Bearer(b"abc.d-e==")));
-        for bad in
-            [&["Bearer a", "Bearer b"][..], &["Basic YTpi", "Bearer a"], &["Bearer"], &["Bearer "], &["Basic YTpi"]]
-        {
+        for bad in [
+            &["Bearer a", "Bearer b"][..],
+            &["Basic YTpi", "Bearer a"],
+            &["Bearer"],
+            &["Bearer "],
+            &["Basic YTpi"],
+            &["DPoP "],
+            &["DPoP a", "Bearer a"],
+        ] {
             assert_eq!(read(bad), "Malformed");
         }
         assert!(is_b64token(b"aZ0-._~+/!=") && !is_b64token(b"a b") && !is_b64token(b"=") && !is_b64token(b"a,b"));

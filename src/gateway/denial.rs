@@ -1,6 +1,10 @@
 //! What a refused request is told (RFC 6750 §3).
 use super::guard::Denial;
-use crate::policy::route::{ErrorStyle, Route};
+use crate::{
+    policy::route::{ErrorStyle, Route},
+    provider::possession::NONCE,
+    token::proof::ALGORITHMS,
+};
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::json;
@@ -16,6 +20,19 @@ impl Denial {
             Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthorized", "a bearer token is required"),
             Self::InvalidRequest => (StatusCode::BAD_REQUEST, "invalid_request", "the request is malformed"),
             Self::InvalidToken => (StatusCode::UNAUTHORIZED, "invalid_token", "the token is invalid or has ended"),
+            Self::NotProven => {
+                (StatusCode::UNAUTHORIZED, "invalid_token", "the token is bound to a key: show it with a DPoP proof")
+            }
+            Self::NotBound => (StatusCode::UNAUTHORIZED, "invalid_token", "a token that is bound to a key is required"),
+            Self::InvalidProof => {
+                (StatusCode::UNAUTHORIZED, "invalid_dpop_proof", "the DPoP proof is missing or does not hold")
+            }
+            Self::UseNonce => (
+                StatusCode::UNAUTHORIZED,
+                "use_dpop_nonce",
+                "the DPoP proof needs the nonce that comes with this answer",
+            ),
+            Self::OtherToken => (StatusCode::FORBIDDEN, "access_denied", "this route takes another kind of token"),
             Self::InsufficientScope => {
                 (StatusCode::FORBIDDEN, "insufficient_scope", "the token's scopes do not suffice")
             }
@@ -31,7 +48,7 @@ impl Denial {
     pub fn response(self, told: &Told) -> Response<Bytes> {
         let (status, code, description) = self.words();
         let body = match (told.style, self) {
-            (ErrorStyle::Salesforce, Self::Unauthenticated | Self::InvalidToken) => {
+            (ErrorStyle::Salesforce, Self::Unauthenticated | Self::InvalidToken | Self::NotProven | Self::NotBound) => {
                 json!([{"message": "Session expired or invalid", "errorCode": "INVALID_SESSION_ID"}])
             }
             (ErrorStyle::Salesforce, _) => json!([{"message": description, "errorCode": code.to_ascii_uppercase()}]),
@@ -40,7 +57,13 @@ impl Denial {
         let mut response = json_response(status, &body);
         let headers = response.headers_mut();
         let realm = format!("Bearer realm=\"portcullis\"{}", told.metadata);
+        let dpop = || format!("DPoP realm=\"portcullis\"{}, algs=\"{}\"", told.metadata, ALGORITHMS.join(" "));
         let challenge = match self {
+            Self::Unauthenticated if told.proof => Some(dpop()),
+            Self::InvalidToken if told.proof => Some(format!("{}, error=\"{code}\"", dpop())),
+            Self::NotProven | Self::NotBound | Self::InvalidProof | Self::UseNonce => {
+                Some(format!("{}, error=\"{code}\"", dpop()))
+            }
             Self::Unauthenticated => Some(realm),
             Self::InvalidToken | Self::InvalidRequest => Some(format!("{realm}, error=\"{code}\"")),
             Self::InsufficientScope => Some(format!("{realm}, error=\"{code}\", scope=\"{}\"", told.scope)),
@@ -48,11 +71,15 @@ impl Denial {
             | Self::MethodNotAllowed
             | Self::ClientNotAllowed
             | Self::IpRestricted
+            | Self::OtherToken
             | Self::Unavailable => None,
         };
         // A scope token carries no quote and no control character (RFC 6749 §3.3).
         if let Some(value) = challenge.and_then(|c| HeaderValue::from_str(&c).ok()) {
             headers.insert(header::WWW_AUTHENTICATE, value);
+        }
+        if let Some(nonce) = told.nonce.as_deref().and_then(|n| HeaderValue::from_str(n).ok()) {
+            headers.insert(NONCE, nonce);
         }
         if self == Self::MethodNotAllowed
             && let Ok(value) = HeaderValue::from_str(&told.allow)
@@ -77,6 +104,10 @@ pub struct Told {
     pub metadata: String,
     /// Methods that the path takes.
     pub allow: String,
+    /// Whether the route asks for tokens that are bound to a key.
+    pub proof: bool,
+    /// For the next proof (RFC 9449 §9).
+    pub nonce: Option<String>,
 }
 
 impl Told {
@@ -94,6 +125,8 @@ impl Told {
             scope: needed.join(" "),
             metadata: format!(", resource_metadata=\"{}\"", route.metadata_url()),
             allow: String::new(),
+            proof: requirement.proof,
+            nonce: None,
         }
     }
 }

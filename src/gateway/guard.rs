@@ -1,5 +1,8 @@
 //! Where scopes are checked: the only maker of a [`Permit`].
-use super::credential::{Credential, credential, is_b64token};
+use super::{
+    credential::{Credential, credential, is_b64token},
+    possession::{self, Shown},
+};
 use crate::{
     clock::Timestamp,
     policy::{
@@ -43,6 +46,16 @@ pub enum Denial {
     InvalidRequest,
     /// 401 `invalid_token`.
     InvalidToken,
+    /// 401 `invalid_token`: bound to a key, and shown without proof (RFC 9449 §7.2).
+    NotProven,
+    /// 401 `invalid_token`: the route wants a token that is bound to a key.
+    NotBound,
+    /// 401 `invalid_dpop_proof`.
+    InvalidProof,
+    /// 401 `use_dpop_nonce` (RFC 9449 §9).
+    UseNonce,
+    /// 403: the route takes asset tokens, or does not.
+    OtherToken,
     /// 403 `insufficient_scope`.
     InsufficientScope,
     /// 403: this app may not use the route.
@@ -61,11 +74,14 @@ pub struct Carried<'a> {
     pub session: Option<Arc<Opened>>,
     /// Where it comes from, as far as that is known.
     pub address: Option<IpAddr>,
+    /// Host and port that were asked for, as they were told.
+    pub authority: &'a str,
 }
 
 impl<'a> From<&'a HeaderMap> for Carried<'a> {
     fn from(headers: &'a HeaderMap) -> Self {
-        Self { headers, session: None, address: None }
+        let host = headers.get(http::header::HOST).and_then(|h| h.to_str().ok());
+        Self { headers, session: None, address: None, authority: host.unwrap_or_default() }
     }
 }
 
@@ -91,25 +107,33 @@ pub fn check(
         OpenError::Unavailable => Denial::Unavailable,
         OpenError::Invalid | OpenError::Expired | OpenError::Revoked => Denial::InvalidToken,
     };
-    let opened = match (credential(carried.headers), carried.session, route.auth) {
-        (Credential::Bearer(token), _, Auth::Token | Auth::Both) => match tokens.open_bytes(token, now) {
-            // What opens is well formed: the question is put to the others alone.
-            Err(OpenError::Invalid) if !is_b64token(token) => return Err(Denial::InvalidRequest),
-            opened => opened.map_err(failed)?,
-        },
+    let came = credential(carried.headers);
+    let (token, bound) = match came {
+        Credential::Bearer(token) => (Some(token), false),
+        Credential::Dpop(token) => (Some(token), true),
+        Credential::None | Credential::Malformed => (None, false),
+    };
+    let opened = match (came, carried.session, route.auth) {
+        (Credential::Bearer(token) | Credential::Dpop(token), _, Auth::Token | Auth::Both) => {
+            match tokens.open_bytes(token, now) {
+                // What opens is well formed: the question is put to the others alone.
+                Err(OpenError::Invalid) if !is_b64token(token) => return Err(Denial::InvalidRequest),
+                opened => opened.map_err(failed)?,
+            }
+        }
         (Credential::None, Some(session), Auth::Session | Auth::Both) => {
             tokens.alive(&session, now).map_err(failed)?;
             session
         }
         (Credential::Malformed, _, _) => return Err(Denial::InvalidRequest),
-        (Credential::None | Credential::Bearer(_), _, _) => return Err(Denial::Unauthenticated),
+        (Credential::None | Credential::Bearer(_) | Credential::Dpop(_), _, _) => return Err(Denial::Unauthenticated),
     };
     let entitlement = &opened.entitlement;
     let refused = |why| {
         tokens.tally.denied(&entitlement.client, &opened.subject, now);
         Err(why)
     };
-    let Some(standing) = policy.standing(&opened, now).filter(|_| *entitlement.audience == *route.resource) else {
+    let Some(standing) = policy.standing(&opened, now).filter(|_| entitlement.opens(&route.resource)) else {
         return refused(Denial::InvalidToken);
     };
     let client = standing.client;
@@ -124,6 +148,13 @@ pub fn check(
     }
     if !requirement.clients.is_empty() && !requirement.clients.contains(&*entitlement.client) {
         return refused(Denial::ClientNotAllowed);
+    }
+    let shown = Shown { token, bound, headers: carried.headers, authority: carried.authority, path, method };
+    match possession::check((policy, tokens), (&route, requirement), &opened, shown, now) {
+        Ok(()) => {}
+        // A question, not an attempt.
+        Err(Denial::UseNonce) => return Err(Denial::UseNonce),
+        Err(why) => return refused(why),
     }
     Ok(Permit { route, opened: Some(opened) })
 }

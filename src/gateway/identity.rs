@@ -1,6 +1,6 @@
 //! What an upstream is told about the caller, and what a caller may not tell it (S62).
 use super::ctx::{Admitted, Ctx};
-use crate::{clock::Timestamp, policy::route::TokenRelay, token::Tokens};
+use crate::{clock::Timestamp, policy::route::TokenRelay, provider::possession::HEADER, token::Tokens};
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{AUTHORIZATION, COOKIE},
@@ -10,8 +10,12 @@ use pingora::{http::RequestHeader, prelude::*};
 /// The request's identifier, for the upstream and the caller.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Headers that are added at most.
-const ADDED: usize = 9;
+const ADDED: usize = 11;
 const OWN_COOKIES: &str = "__Host-portcullis";
+/// Who acts for the subject, where somebody does (RFC 8693).
+const ACTOR: HeaderName = HeaderName::from_static("x-auth-actor");
+/// The device that an asset token speaks of.
+const ASSET: HeaderName = HeaderName::from_static("x-auth-asset");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -66,6 +70,17 @@ pub fn identify(
         headers.insert(&names.user, value(&*opened.subject)?);
         headers.insert(&names.client, opened.entitlement.client_value.clone());
         headers.insert(&names.scopes, opened.entitlement.scopes_value.clone());
+        if let Some(special) = &opened.special {
+            if route.relay != TokenRelay::Pass {
+                headers.remove(HEADER);
+            }
+            if let Some(act) = &special.more.act {
+                headers.insert(ACTOR, value(&*act.sub)?);
+            }
+            if let Some(id) = special.more.asset.as_ref().and_then(|a| a.id.as_deref()) {
+                headers.insert(ASSET, value(id)?);
+            }
+        }
         if route.relay == TokenRelay::Replace {
             let token = tokens.mint_for_upstream(opened, &admitted.issuer, &route.resource, now);
             headers.insert(AUTHORIZATION, value(format!("Bearer {token}"))?);

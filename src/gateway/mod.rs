@@ -11,6 +11,7 @@ pub mod http2;
 pub mod identity;
 pub mod mount;
 pub mod pace;
+pub mod possession;
 pub mod proxy;
 pub mod server;
 pub mod upstream;

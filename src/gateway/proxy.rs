@@ -107,7 +107,7 @@ impl ProxyHttp for Gateway {
             Err(denial) => return self.deny(session, ctx, denial, Told::nothing(ErrorStyle::Oauth)).await,
         };
         let address = session.client_addr().and_then(|a| a.as_inet()).map(|a| a.ip());
-        let carried = Carried { headers: &request.headers, session: session_of, address };
+        let carried = Carried { headers: &request.headers, session: session_of, address, authority: named(request) };
         match guard::check(&policy, &self.tokens, asked, carried, self.clock.now()) {
             Ok(permit) => {
                 ctx.route = permit.route().name.clone();
@@ -127,7 +127,8 @@ impl ProxyHttp for Gateway {
                         {
                             return self.send_to_sign_in(session, ctx).await;
                         }
-                        Told::of(&route, method)
+                        let nonce = (denial == Denial::UseNonce).then(|| self.tokens.nonce(self.clock.now()));
+                        Told { nonce, ..Told::of(&route, method) }
                     }
                     Found::MethodNotAllowed(allowed) => Told { allow: allowed, ..Told::nothing(ErrorStyle::Oauth) },
                     Found::NotFound => Told::nothing(ErrorStyle::Oauth),
@@ -223,6 +224,7 @@ impl ProxyHttp for Gateway {
             // The query may hold what nobody should read later.
             "method": request.method.as_str(), "path": request.uri.path(), "route": &*ctx.route,
             "client": opened.map(|o| &*o.entitlement.client), "subject": opened.map(|o| &*o.subject),
+            "actor": opened.and_then(|o| o.special.as_ref()?.more.act.as_ref()).map(|act| &act.sub),
             "decision": ctx.outcome, "reason": ctx.reason,
             "status": session.response_written().map(|r| r.status.as_u16()),
             "bytes": session.body_bytes_sent(), "seconds": seconds, "error": e.map(|e| e.etype().as_str()),
@@ -300,9 +302,14 @@ fn names_a_host(byte: u8) -> bool {
 
 /// Host and port as the browser sees them, lower case.
 fn authority(request: &RequestHeader) -> String {
+    named(request).to_ascii_lowercase()
+}
+
+/// The same as they were told.
+fn named(request: &RequestHeader) -> &str {
     let named = request.uri.authority().map(|a| a.as_str());
     let header = request.headers.get(HOST).and_then(|h| h.to_str().ok());
-    named.or(header).unwrap_or_default().to_ascii_lowercase()
+    named.or(header).unwrap_or_default()
 }
 
 fn failure_status(e: &Error) -> u16 {

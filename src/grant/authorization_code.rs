@@ -46,6 +46,9 @@ pub struct AuthorizationCode {
     pub amr: Vec<Method>,
     /// Claims asked for by name.
     pub claims: ClaimsRequest,
+    /// Thumbprint of the key that its tokens will be bound to (`dpop_jkt`, RFC 9449 §10).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Digest>,
     /// The identifier of the authorization that the code turns into.
     pub authorization: String,
     /// Until when it may be redeemed.
@@ -87,6 +90,7 @@ impl Grant for AuthorizationCodeGrant {
             code: text,
             redirect_uri: request.params.get("redirect_uri"),
             verifier: request.params.get("code_verifier"),
+            key: request.proof,
         };
         let (code, used) = take(&presented, client, cx).await?;
         user_may(client, &code.subject, cx).await?;
@@ -115,6 +119,8 @@ pub struct Presented<'a> {
     pub redirect_uri: Option<&'a str>,
     /// `code_verifier`.
     pub verifier: Option<&'a str>,
+    /// Thumbprint of the key that it proved to hold.
+    pub key: Option<Digest>,
 }
 
 /// The code that was presented, if everything holds that it is bound to (S25), and the write that uses it up.
@@ -153,6 +159,10 @@ pub async fn take(
                 return Err(invalid("code_verifier does not match").of(Situation::BadVerifier));
             }
         }
+    }
+    if code.key.is_some() && code.key != presented.key {
+        return Err(OAuthError::new(Code::InvalidDpopProof, "the DPoP proof is missing or does not hold")
+            .detail("dpop_jkt names another key"));
     }
     if code.redeemed {
         // Everything else holds, so one of the two callers stole it (S26).

@@ -168,6 +168,7 @@ impl Grant for DeviceCodeGrant {
                     level,
                     amr,
                     claims: Default::default(),
+                    key: None,
                     authorization: super::new_id(),
                     expires: code.expires,
                     redeemed: false,

@@ -1,12 +1,15 @@
 //! JWT bearer: an assertion of the app itself, for a user who approved it (RFC 7523 §2.1).
-use super::{Grant, Redeemed, TokenRequest, approved};
+use super::{Grant, Redeemed, Terms, TokenRequest, approved, token_exchange::may_act};
 use crate::{
     provider::{
         Cx,
         error::{Code, OAuthError, Situation},
         params::Params,
     },
-    token::assertion::{self, Refusal},
+    token::{
+        More,
+        assertion::{self, Refusal},
+    },
 };
 
 /// The flow.
@@ -40,6 +43,7 @@ impl Grant for JwtBearer {
         let verified = assertion::verify(jws, &client.id, &client.keys, &cx.rules(), client.assertion_lifetime, cx.now)
             .map_err(refused)?;
         let scopes = approved(client, &verified.subject, cx).await?;
+        let more = More { may_act: may_act(&verified.claims)?, ..More::default() };
         Ok(Redeemed {
             client: client.clone(),
             subject: verified.subject.into(),
@@ -47,7 +51,7 @@ impl Grant for JwtBearer {
             changes: vec![verified.once],
             endings: Vec::new(),
             held: None,
-            terms: Default::default(),
+            terms: Terms { more, ..Terms::default() },
         })
     }
 }

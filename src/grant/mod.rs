@@ -8,6 +8,7 @@ pub mod password;
 pub mod refresh_token;
 pub mod saml_assertion;
 pub mod saml_bearer;
+pub mod token_exchange;
 
 use crate::{
     clock::Timestamp,
@@ -18,7 +19,7 @@ use crate::{
         params::Params,
     },
     salesforce::scope::reaches_offline,
-    secret,
+    secret::{self, Digest},
     store::{Change, Expect, Record},
     token::{More, revocation::Ending},
 };
@@ -36,6 +37,8 @@ pub struct TokenRequest<'a> {
     pub client: Option<&'a Arc<Client>>,
     /// Whether that client authenticated.
     pub proven: bool,
+    /// Thumbprint of the key that it proved to hold (RFC 9449).
+    pub proof: Option<Digest>,
 }
 
 /// What a grant decided.
@@ -63,8 +66,26 @@ pub struct Terms {
     pub expires: Option<Timestamp>,
     /// What it opens instead of the app's own audience.
     pub audience: Option<Arc<str>>,
+    /// When the subject proved who they are, where no authorization is kept that says so.
+    pub auth_time: Option<Timestamp>,
+    /// What the answer calls it (RFC 8693 §2.2.1).
+    pub issued_token_type: Option<&'static str>,
+    /// Its form.
+    pub form: Form,
+    /// What became of the asset it speaks of, for the audit stream.
+    pub asset: Option<&'static str>,
     /// What few tokens say.
     pub more: More,
+}
+
+/// The form of a token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// As the app's file says.
+    #[default]
+    OfApp,
+    /// An asset token.
+    Asset,
 }
 
 /// An authorization on its way through the pipeline.
@@ -99,6 +120,7 @@ impl Held {
                 created: Timestamp(0),
                 renewed: Timestamp(0),
                 claims: code.claims.clone(),
+                key: None,
                 refresh: None,
             },
             expect: Expect::Absent,
@@ -229,12 +251,16 @@ pub trait Grant: Send + Sync {
     fn names_client(&self, _params: &Params, _cx: &Cx) -> Option<String> {
         None
     }
+    /// Whether it decides itself which resource the token opens.
+    fn chooses_resource(&self) -> bool {
+        false
+    }
     /// Decides; changes nothing.
     async fn redeem(&self, request: &TokenRequest<'_>, cx: &Cx) -> Result<Redeemed, OAuthError>;
 }
 
 /// Every grant there is.
-pub fn all() -> [&'static dyn Grant; 8] {
+pub fn all() -> [&'static dyn Grant; 9] {
     [
         &authorization_code::AuthorizationCodeGrant,
         &client_credentials::ClientCredentials,
@@ -244,6 +270,7 @@ pub fn all() -> [&'static dyn Grant; 8] {
         &refresh_token::RefreshTokenGrant,
         &saml_assertion::SamlAssertion,
         &saml_bearer::SamlBearer,
+        &token_exchange::TokenExchange,
     ]
 }
 

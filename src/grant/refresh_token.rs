@@ -1,7 +1,8 @@
 //! Refresh (RFC 6749 §6) with rotation, reuse detection (RFC 9700 §4.14.2) and a rule for answers that were lost.
 use super::{Grant, Held, Redeemed, TokenRequest, user_may};
 use crate::{
-    model::{Authorization, ScopeSet, authorization::Presented},
+    clock::Timestamp,
+    model::{Authorization, RefreshPolicy, ScopeSet, authorization::Presented},
     provider::{
         Cx,
         error::{Code, OAuthError},
@@ -29,6 +30,9 @@ impl Grant for RefreshTokenGrant {
         if *authorization.client != *client.id {
             return Err(invalid("issued to another client"));
         }
+        if authorization.key.is_some() && authorization.key != request.proof {
+            return Err(invalid("bound to a key that the app has not shown"));
+        }
         let Some(refresh) = &mut authorization.refresh else { return Err(invalid("the authorization has none")) };
         let mut endings = Vec::new();
         let (presented, access_token) = (refresh.judge(secret), refresh.access_token.clone());
@@ -52,11 +56,7 @@ impl Grant for RefreshTokenGrant {
             Presented::Unknown => return Err(invalid("unknown secret")),
         }
         let policy = client.interactive.refresh;
-        let over = |from: crate::clock::Timestamp, life: Option<i64>| life.is_some_and(|l| from.plus(l) <= cx.now);
-        if policy.expires_at_once
-            || over(authorization.created, policy.lifetime)
-            || over(authorization.renewed, policy.idle)
-        {
+        if is_over(&authorization, policy, cx.now) {
             return Err(super::ended(id, invalid("its time is over"), cx));
         }
         user_may(client, &authorization.subject, cx).await?;
@@ -77,4 +77,10 @@ impl Grant for RefreshTokenGrant {
             terms: Default::default(),
         })
     }
+}
+
+/// Whether the app's policy has ended a refresh token by now.
+pub fn is_over(authorization: &Authorization, policy: RefreshPolicy, now: Timestamp) -> bool {
+    let over = |from: Timestamp, life: Option<i64>| life.is_some_and(|l| from.plus(l) <= now);
+    policy.expires_at_once || over(authorization.created, policy.lifetime) || over(authorization.renewed, policy.idle)
 }

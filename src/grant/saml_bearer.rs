@@ -3,7 +3,7 @@
 use super::{Grant, Redeemed, TokenRequest, approved};
 use crate::{
     clock::Timestamp,
-    model::Wire,
+    model::{Client, Wire},
     policy::saml::Partner,
     provider::{
         Cx,
@@ -14,7 +14,7 @@ use crate::{
     salesforce,
     saml::{
         Kind, Passed, Refused, TrustedKeys, Verified, binding, read,
-        sp::{Accepted, Asked, Broken, Expected, Rule, judge},
+        sp::{Accepted, Asked, Broken, Expected, Rule, SKEW, judge},
     },
     secret::Digest,
     store::{Change, Expect, Record},
@@ -37,37 +37,58 @@ impl Grant for SamlBearer {
     async fn redeem(&self, request: &TokenRequest<'_>, cx: &Cx) -> Result<Redeemed, OAuthError> {
         let field = request.params.require("assertion", "assertion is missing")?;
         let client = request.client.ok_or_else(|| invalid("no app is named"))?;
-        let bytes = decode(field).map_err(invalid)?;
-        let passed = read(&bytes, Kind::Assertion).map_err(invalid)?;
-        let partner = cx.policy.saml.partners.get(&passed.issuer);
-        let (subject, once) = match partner {
-            Some(partner) if !partner.grants => {
-                return Err(invalid(format_args!("{} may not grant: grants = true is not set", partner.name)));
-            }
-            Some(partner) if !partner.idp.valid_at(cx.now) => {
-                return Err(invalid(format_args!("the metadata of {} has expired", partner.name)));
-            }
-            Some(partner) => {
-                let verified = passed.verify(&partner.idp.keys).map_err(invalid)?;
-                let accepted = exchanged(&verified, &partner.idp.entity, client.assertion_lifetime, cx)?;
-                (spoken_for(partner, &verified, cx).await?, once(&verified, &accepted))
-            }
-            None => {
-                let (verified, accepted) = of_app(&passed, &client.id, client.assertion_lifetime, cx)?;
-                (accepted.name_id.value.clone(), once(&verified, &accepted))
-            }
-        };
-        let scopes = approved(client, &subject, cx).await?;
+        let spoken = spoken(field, client, cx).await?;
+        let scopes = approved(client, &spoken.subject, cx).await?;
         Ok(Redeemed {
             client: client.clone(),
-            subject: subject.into(),
+            subject: spoken.subject.into(),
             scopes,
-            changes: vec![once],
+            changes: vec![spoken.once],
             endings: Vec::new(),
             held: None,
             terms: Default::default(),
         })
     }
+}
+
+/// Whom an assertion speaks of.
+pub struct Spoken {
+    /// The user.
+    pub subject: String,
+    /// The IdP that says so; the app itself without.
+    pub partner: Option<String>,
+    /// When it ends.
+    pub expires: Timestamp,
+    /// The write that makes it usable once.
+    pub once: Change,
+}
+
+/// Verifies an assertion for `client`: of a trusted IdP that may grant, or of the app itself.
+pub async fn spoken(field: &str, client: &Client, cx: &Cx) -> Result<Spoken, OAuthError> {
+    let bytes = decode(field).map_err(invalid)?;
+    let passed = read(&bytes, Kind::Assertion).map_err(invalid)?;
+    let partner = cx.policy.saml.partners.get(&passed.issuer);
+    let (subject, accepted, once) = match partner {
+        Some(partner) if !partner.grants => {
+            return Err(invalid(format_args!("{} may not grant: grants = true is not set", partner.name)));
+        }
+        Some(partner) if !partner.idp.valid_at(cx.now) => {
+            return Err(invalid(format_args!("the metadata of {} has expired", partner.name)));
+        }
+        Some(partner) => {
+            let verified = passed.verify(&partner.idp.keys).map_err(invalid)?;
+            let accepted = exchanged(&verified, &partner.idp.entity, client.assertion_lifetime, cx)?;
+            let once = once(&verified, &accepted);
+            (spoken_for(partner, &verified, cx).await?, accepted, once)
+        }
+        None => {
+            let (verified, accepted) = of_app(&passed, &client.id, client.assertion_lifetime, cx)?;
+            let once = once(&verified, &accepted);
+            (accepted.name_id.value.clone(), accepted, once)
+        }
+    };
+    let partner = partner.map(|p| p.idp.entity.clone());
+    Ok(Spoken { subject, partner, expires: accepted.remember.plus(-SKEW), once })
 }
 
 /// The user whom `partner` names, if it may speak for them.

@@ -36,6 +36,9 @@ pub struct Authorization {
     /// Claims asked for by name.
     #[serde(default)]
     pub claims: ClaimsRequest,
+    /// Thumbprint of the key that its refresh token is bound to (RFC 9449 §5).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Digest>,
     /// Its refresh token, if it has one.
     pub refresh: Option<Refresh>,
 }
@@ -172,6 +175,7 @@ mod tests {
             created: Timestamp(0),
             renewed: Timestamp(0),
             claims: ClaimsRequest::default(),
+            key: None,
             refresh: None,
         };
         let judge = |a: &Authorization, token: &str| a.refresh.as_ref().unwrap().judge(secret(token));

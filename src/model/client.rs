@@ -1,5 +1,5 @@
 //! Connected apps (OAuth clients, RFC 6749 §2).
-use super::{Level, Policies, ScopeSet, verification_key::VerificationKey};
+use super::{Exchange, Level, Policies, ScopeSet, verification_key::VerificationKey};
 use crate::secret::{Digest, Plain};
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -87,6 +87,10 @@ pub struct Client {
     pub interactive: Interactive,
     /// What it may do on the Salesforce paths alone.
     pub salesforce: SalesforceRules,
+    /// What it may exchange tokens for.
+    pub exchange: Exchange,
+    /// Whether its access tokens are always bound to a key (RFC 9449 §5.2).
+    pub dpop_bound: bool,
     /// What an administrator asks of it besides.
     pub policies: Policies,
 }

@@ -1,8 +1,10 @@
 //! Nouns that several flows share.
 pub mod actor;
+pub mod asset;
 pub mod authorization;
 pub mod client;
 pub mod confirmation;
+pub mod exchange;
 pub mod network;
 pub mod policies;
 pub mod scope;
@@ -17,6 +19,7 @@ pub use client::{
     Approval, AuthMethod, Client, Interactive, RefreshPolicy, SalesforceRules, SigningAlgorithm, TokenFormat,
 };
 pub use confirmation::{Confirmation, PublicJwk};
+pub use exchange::Exchange;
 pub use network::{Network, Ranges, Relaxation};
 pub use policies::{Attribute, IdTokenRules, Policies, SecretRules};
 pub use scope::ScopeSet;

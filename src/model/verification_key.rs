@@ -1,4 +1,5 @@
 //! Registered public keys of apps: each pinned to the algorithms of its type (RFC 8725 §3.1).
+use super::PublicJwk;
 use crate::secret::Digest;
 use aws_lc_rs::rsa::PublicEncryptingKey;
 use base64::{Engine, engine::general_purpose::STANDARD, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -76,6 +77,12 @@ impl VerificationKey {
             return Err("the JWK Set is empty".to_owned());
         }
         set.keys.iter().map(Self::from_jwk).collect()
+    }
+
+    /// A key that somebody brings along and has yet to prove.
+    pub fn from_public(key: &PublicJwk) -> Result<Self, String> {
+        let jwk = serde_json::to_value(key).and_then(serde_json::from_value::<Jwk>);
+        Self::from_jwk(&jwk.map_err(|e| e.to_string())?)
     }
 
     fn from_jwk(jwk: &Jwk) -> Result<Self, String> {

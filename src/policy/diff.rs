@@ -26,6 +26,9 @@ fn compare(name: &str, before: Option<&Value>, after: Option<&Value>) -> Vec<Str
 
 fn outline(policy: &Policy) -> BTreeMap<String, Value> {
     let mut all = BTreeMap::from([("issuer".to_owned(), json!({"url": policy.issuer}))]);
+    let dpop = policy.dpop;
+    let view = json!({"lifetime": dpop.lifetime, "nonce": dpop.nonce, "nonce_lifetime": dpop.nonce_lifetime});
+    all.insert("dpop".to_owned(), view);
     if let Some(s) = &policy.salesforce {
         let view = json!({"organization": s.organization, "instance_url": s.instance_url,
             "audiences": s.audiences, "soap_app": s.soap_app});
@@ -55,6 +58,7 @@ fn client(client: &Client) -> Value {
         "token_signing_alg": format!("{:?}", client.signing_algorithm), "token_lifetime": client.token_lifetime, "audience": client.audience,
         "assertion_lifetime": client.assertion_lifetime, "salesforce": format!("{:?}", client.salesforce),
         "interactive": format!("{:?}", client.interactive), "policies": format!("{:?}", client.policies),
+        "exchange": format!("{:?}", client.exchange), "dpop_bound_access_tokens": client.dpop_bound,
     })
 }
 

@@ -1,5 +1,6 @@
 //! The immutable snapshot that one request sees from its first line to its last.
 pub mod diff;
+pub mod dpop;
 pub mod in_force;
 pub mod people;
 pub mod route;
@@ -34,6 +35,8 @@ pub struct Policy {
     pub saml: saml::Saml,
     /// The second wire shape, where it is on.
     pub salesforce: Option<Arc<salesforce::Salesforce>>,
+    /// How proofs of possession are judged.
+    pub dpop: dpop::Dpop,
     /// Digest of what it was built from: equal digests, equal policies.
     pub revision: String,
 }

@@ -2,6 +2,7 @@
 use crate::{
     clock::Timestamp,
     model::{Level, Wire, authorization::ClaimsRequest},
+    secret::Digest,
 };
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +50,9 @@ pub struct AuthorizationRequest {
     pub login_hint: Option<String>,
     /// Claims asked for by name.
     pub claims: ClaimsRequest,
+    /// Thumbprint of the key that the tokens will be bound to (`dpop_jkt`, RFC 9449 §10).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Digest>,
     /// When it came.
     pub begun: Timestamp,
 }

@@ -5,6 +5,7 @@ use super::{
     error::{Code, OAuthError, Situation},
     params::Params,
 };
+use crate::secret::Digest;
 use crate::{
     grant::authorization_code::same_redirect_uri,
     model::{Client, Level, ScopeSet, authorization::ClaimsRequest, user::SCOPE_CLAIMS},
@@ -27,7 +28,7 @@ pub enum Refusal {
 type Check = fn(&Params, &Client, &mut AuthorizationRequest, &Cx) -> Result<(), OAuthError>;
 
 /// Each looks at one thing, in this order; the first that does not hold is told to the app.
-const CHECKS: [(&str, Check); 16] = [
+const CHECKS: [(&str, Check); 17] = [
     ("response_type", response_type),
     ("response_mode", response_mode),
     ("request", no_request_object),
@@ -44,6 +45,7 @@ const CHECKS: [(&str, Check); 16] = [
     ("id_token_hint", id_token_hint),
     ("resource", resource),
     ("claims", claims),
+    ("dpop_jkt", dpop_jkt),
 ];
 
 /// Checks everything; unknown parameters are ignored (S7).
@@ -271,6 +273,21 @@ fn claims(p: &Params, client: &Client, rq: &mut AuthorizationRequest, _: &Cx) ->
         return Err(bad());
     }
     rq.claims = ClaimsRequest { id_token: names("id_token")?, userinfo: names("userinfo")? };
+    Ok(())
+}
+
+/// RFC 9449 §10. A token that comes straight back with the redirect cannot be bound to a key.
+fn dpop_jkt(p: &Params, client: &Client, rq: &mut AuthorizationRequest, _: &Cx) -> Result<(), OAuthError> {
+    if client.dpop_bound && rq.response_type != ResponseType::Code {
+        return Err(OAuthError::new(Code::UnauthorizedClient, "this app's tokens are bound to a key; ask for a code"));
+    }
+    let thumbprint = |text: &str| serde_json::from_value::<Digest>(text.into()).ok();
+    rq.key = match p.get("dpop_jkt").map(thumbprint) {
+        Some(None) => {
+            return Err(OAuthError::new(Code::InvalidRequest, "dpop_jkt is not a SHA-256 thumbprint in base64url"));
+        }
+        known => known.flatten(),
+    };
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use crate::{
     grant,
     model::{Level, user::SCOPE_CLAIMS},
     policy::{Policy, route::resource_metadata_path},
+    token::proof::ALGORITHMS,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -54,6 +55,7 @@ pub fn metadata(policy: &Policy) -> Value {
         "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
         "introspection_endpoint_auth_methods_supported": methods,
         "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
+        "dpop_signing_alg_values_supported": ALGORITHMS,
     })
 }
 
@@ -62,6 +64,7 @@ pub fn resource(policy: &Policy, path: &str) -> Option<Value> {
     let here = |r: &str| resource_metadata_path(r).as_deref() == Some(path);
     let routes: Vec<_> = policy.routes.iter().filter(|r| here(&r.resource)).collect();
     let resource = routes.first()?.resource.clone();
+    let bound = routes.iter().filter(|r| r.resource == resource).all(|r| r.requirement.proof);
     let requirements = routes
         .iter()
         .filter(|r| r.resource == resource)
@@ -73,5 +76,7 @@ pub fn resource(policy: &Policy, path: &str) -> Option<Value> {
         "jwks_uri": format!("{}{}", policy.issuer, paths::JWKS),
         "scopes_supported": scopes,
         "bearer_methods_supported": ["header"],
+        "dpop_signing_alg_values_supported": ALGORITHMS,
+        "dpop_bound_access_tokens_required": bound,
     }))
 }

@@ -45,6 +45,10 @@ pub enum Code {
     InvalidToken,
     /// RFC 6750 §3.1.
     InsufficientScope,
+    /// RFC 9449 §5.
+    InvalidDpopProof,
+    /// RFC 9449 §8.
+    UseDpopNonce,
     /// A dependency does not answer.
     TemporarilyUnavailable,
 }
@@ -73,6 +77,8 @@ impl Code {
             Self::ExpiredToken => "expired_token",
             Self::InvalidToken => "invalid_token",
             Self::InsufficientScope => "insufficient_scope",
+            Self::InvalidDpopProof => "invalid_dpop_proof",
+            Self::UseDpopNonce => "use_dpop_nonce",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
         }
     }
@@ -99,6 +105,8 @@ impl Code {
             | Self::InteractionRequired
             | Self::AuthorizationPending
             | Self::SlowDown
+            | Self::InvalidDpopProof
+            | Self::UseDpopNonce
             | Self::ExpiredToken => StatusCode::BAD_REQUEST,
         }
     }

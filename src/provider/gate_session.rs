@@ -148,7 +148,7 @@ pub async fn callback(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthErro
     }
     let callback = format!("https://{host}{}", paths::CALLBACK);
     let code = params.require("code", "code is missing")?;
-    let presented = Presented { code, redirect_uri: Some(&callback), verifier: Some(&verifier) };
+    let presented = Presented { code, redirect_uri: Some(&callback), verifier: Some(&verifier), key: None };
     let (code, used) = authorization_code::take(&presented, &client, cx).await?;
     user_may(&client, &code.subject, cx).await?;
     let session = GateSession {

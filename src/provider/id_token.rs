@@ -50,6 +50,8 @@ pub fn sign(client: &Client, authorization: &Authorization, asked: &Asked<'_>, c
         put("aud", Some(json!(all)));
         put("azp", Some(json!(client.id)));
     }
+    // What it may be exchanged for ends with the authorization (RFC 8693).
+    put("grant_id", Some(authorization.id.clone().into()));
     if let Some(user) = cx.seen(&authorization.subject) {
         let holds = |scope: &str| asked.scopes.is_some_and(|all| all.contains(scope));
         let of_scopes = SCOPE_CLAIMS.iter().filter(|(scope, _)| rules.claims && holds(scope));

@@ -30,7 +30,7 @@ pub async fn answer(request: &Request<Bytes>, cx: &Cx) -> Result<Value, OAuthErr
         return Ok(inactive);
     }
     let mut told = json!({"active": true, "scope": opened.entitlement.scopes.to_string(), "client_id": opened.entitlement.client,
-        "username": opened.subject, "sub": opened.subject, "token_type": "Bearer", "aud": opened.entitlement.audience,
+        "username": opened.subject, "sub": opened.subject, "token_type": "Bearer", "aud": audience(&opened.entitlement.audience),
         "iss": cx.policy.issuer, "jti": opened.jti, "iat": opened.issued, "nbf": opened.issued,
         "exp": opened.expires});
     if let Some(special) = &opened.special {
@@ -44,8 +44,18 @@ fn tell(more: &More, told: &mut Value) {
     if more.cnf.as_ref().is_some_and(|cnf| cnf.jkt.is_some()) {
         told["token_type"] = "DPoP".into();
     }
-    let members = [("cnf", json!(more.cnf)), ("act", json!(more.act)), ("may_act", json!(more.may_act))];
+    let members = [
+        ("cnf", json!(more.cnf)),
+        ("act", json!(more.act)),
+        ("may_act", json!(more.may_act)),
+        ("asset", json!(more.asset)),
+    ];
     for (name, value) in members.into_iter().filter(|(_, value)| !value.is_null()) {
         told[name] = value;
     }
+}
+
+/// A text, or a list where there are several (RFC 7662 §2.2).
+fn audience(all: &str) -> Value {
+    if all.contains(' ') { json!(all.split(' ').collect::<Vec<_>>()) } else { all.into() }
 }

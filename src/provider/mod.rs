@@ -7,13 +7,14 @@ mod device;
 mod discovery;
 pub mod error;
 pub mod gate_session;
-mod id_token;
+pub mod id_token;
 mod interaction;
 mod introspect;
 mod logout;
 mod par;
 pub mod params;
 pub mod people;
+pub mod possession;
 mod respond;
 mod restriction;
 mod revoke;
@@ -347,7 +348,7 @@ fn settle(endpoint: &str, cx: &Cx, outcome: Result<Option<Value>, OAuthError>) -
                 cx.audit.write(json!({"event": endpoint, "outcome": error.code.name(),
                     "detail": error.detail, "time": cx.now}));
             }
-            refuse(&error, cx.wire)
+            possession::with_nonce(refuse(&error, cx.wire), &error, cx)
         }
     }
 }

@@ -5,6 +5,7 @@ use super::{
     authorize, client_auth,
     error::{Code, OAuthError},
     params::Params,
+    possession,
 };
 use crate::{
     model::AuthMethod,
@@ -35,13 +36,26 @@ pub async fn push(request: &Request<Bytes>, cx: &Cx) -> Result<Value, OAuthError
         return Err(OAuthError::new(Code::InvalidRequest, "request_uri cannot be pushed"));
     }
     let params = params.with("client_id", &caller.client.id);
-    let checked = authorize::check(&params, cx).map_err(|refusal| match refusal {
+    let shown = possession::at_endpoint(request, super::paths::PAR, cx)?;
+    let mut checked = authorize::check(&params, cx).map_err(|refusal| match refusal {
         authorize::Refusal::Page(error) | authorize::Refusal::Redirect(_, error) => error,
     })?;
+    if let Some(shown) = &shown {
+        // RFC 9449 §10.1: both name one key.
+        if checked.key.is_some_and(|key| key != shown.key) {
+            return Err(OAuthError::new(Code::InvalidDpopProof, "the DPoP proof is missing or does not hold")
+                .detail("dpop_jkt names another key"));
+        }
+        checked.key = Some(shown.key);
+    }
     let handle = secret::random_token();
     let record = Record::passing(key(&handle), cx.now.plus(LIFETIME), &checked);
-    let changes = std::iter::once(Change::Put(record, Expect::Absent)).chain(caller.once).collect();
-    cx.store.commit(Changes(changes), cx.now).await.map_err(client_auth::replayed)?;
+    let changes = std::iter::once(Change::Put(record, Expect::Absent)).chain(caller.once);
+    let changes = changes.chain(shown.map(|s| s.once)).collect();
+    cx.store.commit(Changes(changes), cx.now).await.map_err(|error| match error {
+        StoreError::Conflict(key) if key.starts_with("proof/") => possession::used_before(),
+        other => client_auth::replayed(other),
+    })?;
     Ok(json!({"request_uri": format!("{PREFIX}{handle}"), "expires_in": LIFETIME}))
 }
 

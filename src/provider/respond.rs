@@ -38,6 +38,7 @@ fn code_of(request: &AuthorizationRequest, session: &Session, cx: &Cx) -> Author
         level: session.level,
         amr: session.amr.clone(),
         claims: request.claims.clone(),
+        key: request.key,
         authorization: grant::new_id(),
         expires: cx.now.plus(authorization_code::LIFETIME),
         redeemed: false,
@@ -82,7 +83,9 @@ pub async fn success(
                 held: Some(held),
                 terms: Default::default(),
             };
-            let answer = super::token::issue(redeemed, None, &Shape { wire: request.wire, secret: None }, cx).await?;
+            let answer =
+                super::token::issue(redeemed, Vec::new(), &Shape { wire: request.wire, ..Shape::default() }, cx)
+                    .await?;
             let id_token = request.response_type == ResponseType::IdTokenToken;
             fields.extend(match request.wire {
                 Wire::Standard => implicit::fields(&answer, id_token),

@@ -5,15 +5,15 @@ use super::{
     error::{Code, OAuthError, Situation},
     id_token::{self, Asked},
     params::Params,
-    restriction,
+    possession, restriction,
 };
 use crate::{
-    grant::{self, Grant, Redeemed, TokenRequest},
-    model::{Client, Confirmation, Level, ScopeSet, TokenFormat, Wire, network::Shown},
+    grant::{self, Form, Grant, Redeemed, TokenRequest},
+    model::{AuthMethod, Client, Confirmation, Level, ScopeSet, TokenFormat, Wire, network::Shown},
     salesforce,
-    secret::{self, Plain},
+    secret::{self, Digest, Plain},
     store::{Change, Changes, StoreError},
-    token::{Claims, More},
+    token::{Claims, More, revocation::Ending},
 };
 use bytes::Bytes;
 use http::Request;
@@ -33,6 +33,8 @@ pub struct Trace {
     pub scopes: String,
     /// Who acts for the subject, and the key that the token is bound to.
     pub more: More,
+    /// What became of the asset that it speaks of.
+    pub asset: Option<&'static str>,
 }
 
 /// Answers `POST /oauth2/token` (RFC 6749 §3.2).
@@ -44,8 +46,15 @@ pub async fn answer(request: &Request<Bytes>, cx: &Cx, trace: &mut Trace) -> Res
     let (caller, client) = caller(request, &params, grant, cx)?;
     let proven = caller.as_ref().is_some_and(|c| c.proven);
     let (once, secret) = caller.map_or((None, None), |c| (c.once, c.secret));
-    let asked = TokenRequest { params: &params, client: client.as_ref(), proven };
-    granted(grant, &asked, once, &Shape { wire: cx.wire, secret }, cx, trace).await
+    let path = match cx.wire {
+        Wire::Standard => super::paths::TOKEN,
+        Wire::Salesforce => salesforce::TOKEN,
+    };
+    let shown = possession::at_endpoint(request, path, cx)?;
+    let proof = shown.as_ref().map(|s| s.key);
+    let asked = TokenRequest { params: &params, client: client.as_ref(), proven, proof };
+    let once = once.into_iter().chain(shown.map(|s| s.once)).collect();
+    granted(grant, &asked, once, &Shape { wire: cx.wire, secret, proof }, cx, trace).await
 }
 
 /// The same for an app that the policy itself names: what it asks for came in another way than by HTTP form.
@@ -53,14 +62,14 @@ pub async fn for_app(client: &Arc<Client>, params: &Params, cx: &Cx, trace: &mut
     trace.grant = "unknown";
     let grant = which(params.require("grant_type", "grant_type is missing")?)?;
     trace.grant = grant.grant_type();
-    let asked = TokenRequest { params, client: Some(client), proven: true };
-    granted(grant, &asked, None, &Shape { wire: cx.wire, secret: None }, cx, trace).await
+    let asked = TokenRequest { params, client: Some(client), proven: true, proof: None };
+    granted(grant, &asked, Vec::new(), &Shape { wire: cx.wire, ..Shape::default() }, cx, trace).await
 }
 
 async fn granted(
     grant: &dyn Grant,
     asked: &TokenRequest<'_>,
-    once: Option<Change>,
+    once: Vec<Change>,
     shape: &Shape,
     cx: &Cx,
     trace: &mut Trace,
@@ -81,11 +90,14 @@ async fn granted(
     if grant.grant_type() != "client_credentials" {
         restriction::level(&redeemed.client, level)?;
     }
-    resource(params, &redeemed.client)?;
+    if !grant.chooses_resource() {
+        resource(params, &redeemed.client)?;
+    }
     trace.subject = redeemed.subject.to_string();
     let scopes = narrow(params.get("scope"), &redeemed.scopes, cx.wire)?;
     trace.scopes = scopes.to_string();
     trace.more = redeemed.terms.more.clone();
+    trace.asset = redeemed.terms.asset;
     issue(Redeemed { scopes, ..redeemed }, once, shape, cx).await
 }
 
@@ -113,6 +125,10 @@ pub async fn told(mut outcome: Result<Value, OAuthError>, trace: &Trace, cx: &Cx
     cx.audit.write(json!({"event": "token", "outcome": name, "grant": trace.grant, "client": trace.client,
         "subject": trace.subject, "scope": trace.scopes, "detail": detail, "act": trace.more.act, "exchanged_from": trace.more.exchanged_from,
         "cnf": trace.more.cnf.as_ref().and_then(Confirmation::key), "time": cx.now}));
+    if let (Ok(_), Some(became)) = (&outcome, trace.asset) {
+        cx.audit.write(json!({"event": "asset", "outcome": became, "asset": trace.more.asset.as_ref().map(|a| &a.id),
+            "client": trace.client, "subject": trace.subject, "time": cx.now}));
+    }
     outcome
 }
 
@@ -123,15 +139,24 @@ pub struct Shape {
     pub wire: Wire,
     /// The consumer secret that the request carried: it signs the answer where there is a signature.
     pub secret: Option<Plain>,
+    /// Thumbprint of the key that the request proved.
+    pub proof: Option<Digest>,
 }
 
 /// Mints, commits once, and answers (RFC 6749 §5.1).
-pub async fn issue(redeemed: Redeemed, once: Option<Change>, shape: &Shape, cx: &Cx) -> Result<Value, OAuthError> {
+pub async fn issue(redeemed: Redeemed, once: Vec<Change>, shape: &Shape, cx: &Cx) -> Result<Value, OAuthError> {
     let Redeemed { client, subject, scopes, mut changes, endings, mut held, terms } = redeemed;
+    if client.dpop_bound && shape.proof.is_none() {
+        return Err(possession::missing());
+    }
     let usual = cx.now.plus(client.token_lifetime);
     let jti = secret::random_id();
     let mut refresh_token = None;
     if let Some(held) = &mut held {
+        // A refresh token that nobody has to prove themselves for is bound to the key (RFC 9449 §5).
+        if client.auth_method == AuthMethod::None && held.authorization.refresh.is_none() {
+            held.authorization.key = shape.proof;
+        }
         let (change, token) = held.issue(&client, &jti, cx.now);
         changes.push(change);
         refresh_token = token;
@@ -146,12 +171,19 @@ pub async fn issue(redeemed: Redeemed, once: Option<Change>, shape: &Shape, cx: 
         jti,
         grant_id: authorization.map(|a| a.id.clone()),
         generation: authorization.and_then(|a| a.refresh.as_ref()).map(|r| r.generation),
-        auth_time: authorization.map(|a| a.auth_time),
+        auth_time: authorization.map(|a| a.auth_time).or(terms.auth_time),
         iat: cx.now,
         exp: terms.expires.map_or(usual, |t| t.min(usual)),
-        more: terms.more,
+        more: bound(terms.more, shape.proof),
     };
     let second = cx.policy.salesforce.as_deref().filter(|_| shape.wire == Wire::Salesforce);
+    if terms.form == Form::Asset {
+        let token = cx.tokens.mint_asset(&claims, client.signing_algorithm);
+        commit(changes, once, endings, cx).await?;
+        cx.tokens.tally.issued(&client.id, &subject, cx.now);
+        return Ok(json!({"access_token": token, "issued_token_type": terms.issued_token_type,
+            "token_type": token_type(&claims.more), "expires_in": claims.exp.0 - cx.now.0}));
+    }
     let token = match (second, client.token_format) {
         (Some(settings), TokenFormat::Opaque) => cx.tokens.mint_for_organization(&claims, &settings.organization),
         (_, TokenFormat::Jwt) if client.policies.token_attributes => {
@@ -160,7 +192,7 @@ pub async fn issue(redeemed: Redeemed, once: Option<Change>, shape: &Shape, cx: 
         }
         (_, format) => cx.tokens.mint(&claims, format, client.signing_algorithm),
     };
-    let mut answer = json!({"access_token": token, "token_type": "Bearer",
+    let mut answer = json!({"access_token": token, "token_type": token_type(&claims.more),
         "expires_in": claims.exp.0 - cx.now.0, "scope": claims.scope});
     if let (Some(held), true) = (&held, scopes.contains("openid")) {
         let nonce = held.nonce.as_deref();
@@ -170,15 +202,10 @@ pub async fn issue(redeemed: Redeemed, once: Option<Change>, shape: &Shape, cx: 
     if let Some(refresh_token) = refresh_token {
         answer["refresh_token"] = refresh_token.into();
     }
-    let proof = match &once {
-        Some(Change::Put(record, _)) => Some(record.key.clone()),
-        Some(Change::Delete(..)) | None => None,
-    };
-    changes.extend(once);
-    cx.tokens.commit(Changes(changes), endings, cx.now).await.map_err(|error| match error {
-        StoreError::Conflict(key) if Some(&key) == proof.as_ref() => client_auth::replay(),
-        other => used_before(other),
-    })?;
+    if let Some(issued) = terms.issued_token_type {
+        answer["issued_token_type"] = issued.into();
+    }
+    commit(changes, once, endings, cx).await?;
     cx.tokens.tally.issued(&client.id, &subject, cx.now);
     Ok(match second {
         Some(settings) => salesforce::answer::token(answer, &client, &subject, shape.secret.as_ref(), settings, cx.now),
@@ -196,6 +223,34 @@ fn attributes(client: &Client, subject: &str, scopes: &ScopeSet, cx: &Cx) -> Map
         }
     }
     told
+}
+
+/// Bound to the key that the request proved, unless the grant has bound it to another.
+fn bound(more: More, proof: Option<Digest>) -> More {
+    let cnf = more.cnf.or_else(|| proof.map(Confirmation::of_key));
+    More { cnf, ..more }
+}
+
+/// RFC 9449 §5; a device's key is its own matter, and its tokens are bearer tokens where no route asks for it.
+fn token_type(more: &More) -> &'static str {
+    if more.cnf.as_ref().is_some_and(|cnf| cnf.jkt.is_some()) { "DPoP" } else { "Bearer" }
+}
+
+/// The one commit; what proves the caller can be used once, and says so in its own words.
+async fn commit(mut changes: Vec<Change>, once: Vec<Change>, endings: Vec<Ending>, cx: &Cx) -> Result<(), OAuthError> {
+    let key = |change: &Change| match change {
+        Change::Put(record, _) => record.key.clone(),
+        Change::Delete(key, _) => key.clone(),
+    };
+    let proofs: Vec<String> = once.iter().map(key).collect();
+    changes.extend(once);
+    cx.tokens.commit(Changes(changes), endings, cx.now).await.map_err(|error| match error {
+        StoreError::Conflict(key) if proofs.contains(&key) => match key.starts_with("proof/") {
+            true => possession::used_before(),
+            false => client_auth::replay(),
+        },
+        other => used_before(other),
+    })
 }
 
 fn which(grant_type: &str) -> Result<&'static dyn Grant, OAuthError> {

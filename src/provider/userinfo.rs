@@ -3,6 +3,7 @@ use super::{
     Cx,
     error::{Code, OAuthError},
     params::Params,
+    possession::{self, Shown},
     restriction,
 };
 use crate::{
@@ -26,13 +27,18 @@ pub struct Holder {
 }
 
 /// Whose `token` is.
-pub async fn holder(token: &str, cx: &Cx) -> Result<Holder, OAuthError> {
+pub async fn holder(shown: &Shown<'_>, cx: &Cx) -> Result<Holder, OAuthError> {
     let refused = |code, why: &'static str| OAuthError::new(code, why);
     let invalid = || refused(Code::InvalidToken, "the token is invalid or has ended");
-    let opened = cx.tokens.open(token, cx.now).map_err(|e| match e {
+    let opened = cx.tokens.open(shown.token, cx.now).map_err(|e| match e {
         OpenError::Unavailable => refused(Code::TemporarilyUnavailable, "the service cannot decide now; try again"),
         OpenError::Invalid | OpenError::Expired | OpenError::Revoked => invalid(),
     })?;
+    // A device's token opens the routes that ask for it, and nothing else.
+    if opened.special.as_ref().is_some_and(|s| s.more.asset.is_some()) {
+        return Err(invalid());
+    }
+    possession::at_resource(&opened, shown, cx)?;
     let client = cx.policy.standing(&opened, cx.now).ok_or_else(invalid)?.client;
     let user = cx.user(&opened.subject).await?.filter(|u| u.active).ok_or_else(invalid)?;
     restriction::address(client, Some(&user), opened.shown(), cx)
@@ -48,19 +54,21 @@ pub async fn answer(request: &Request<Bytes>, cx: &Cx) -> Result<Value, OAuthErr
     let form = (request.method() == Method::POST && !request.body().is_empty()).then(|| Params::read(request));
     let form = form.transpose()?;
     let posted = form.as_ref().and_then(|f| f.get("access_token"));
-    let token = match (header, posted) {
+    let (token, bound) = match (header, posted) {
         (Some(_), Some(_)) => return Err(refused(Code::InvalidRequest, "more than one token")),
-        (None, Some(token)) => token,
+        (None, Some(token)) => (token, false),
         (Some(value), None) => {
             let (scheme, token) = value.to_str().ok().and_then(|v| v.split_once(' ')).ok_or_else(invalid)?;
-            if !scheme.eq_ignore_ascii_case("bearer") {
+            let bound = scheme.eq_ignore_ascii_case("dpop");
+            if !bound && !scheme.eq_ignore_ascii_case("bearer") {
                 return Err(invalid());
             }
-            token.trim()
+            (token.trim(), bound)
         }
         (None, None) => return Err(invalid()),
     };
-    let Holder { opened, client, user } = holder(token, cx).await?;
+    let shown = Shown { token, bound, request, path: super::paths::USERINFO };
+    let Holder { opened, client, user } = holder(&shown, cx).await?;
     let holds = |scope: &str| opened.entitlement.scopes.contains(scope) && client.scopes.contains(scope);
     if !holds("openid") {
         return Err(refused(Code::InsufficientScope, "the token does not carry the scope openid"));

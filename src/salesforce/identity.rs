@@ -7,6 +7,7 @@ use crate::{
     provider::{
         Cx,
         error::{Code, OAuthError},
+        possession::Shown,
         userinfo::{Holder, holder},
     },
     saml::instant,
@@ -50,9 +51,11 @@ pub async fn bearer(request: &Request<Bytes>, cx: &Cx) -> Result<(Holder, ScopeS
         tokens.map(|(_, token)| token).collect::<Vec<_>>()
     };
     let mut shown = named(request::body(request).await.map_err(|_| BAD_TOKEN)?);
+    let mut bound = false;
     for value in request.headers().get_all(AUTHORIZATION) {
         let (scheme, token) = value.to_str().ok().and_then(|v| v.split_once(' ')).ok_or(BAD_TOKEN)?;
-        if !(scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("oauth")) {
+        bound |= scheme.eq_ignore_ascii_case("dpop");
+        if !bound && !scheme.eq_ignore_ascii_case("bearer") && !scheme.eq_ignore_ascii_case("oauth") {
             return Err(BAD_TOKEN);
         }
         shown.push(token.trim().to_owned());
@@ -64,7 +67,8 @@ pub async fn bearer(request: &Request<Bytes>, cx: &Cx) -> Result<(Holder, ScopeS
     if !shown.iter().chain(&in_query).all(|other| other == token) {
         return Err(BAD_TOKEN);
     }
-    let holder = holder(token, cx).await.map_err(|error: OAuthError| match error.code {
+    let possession = Shown { token, bound, request, path: request.uri().path() };
+    let holder = holder(&possession, cx).await.map_err(|error: OAuthError| match error.code {
         Code::TemporarilyUnavailable => (503, "Service_Unavailable"),
         _ => BAD_TOKEN,
     })?;

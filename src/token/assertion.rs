@@ -35,6 +35,10 @@ struct Raw {
 pub struct Assertion {
     /// `sub`.
     pub subject: String,
+    /// `exp`.
+    pub expires: Timestamp,
+    /// Every claim.
+    pub claims: serde_json::Value,
     /// Writes that make it usable once (S37); part of the request's one commit.
     pub once: Change,
 }
@@ -127,13 +131,14 @@ pub fn verify(
             Ok(data) => {
                 let mut claims = data.claims;
                 (rules.read)(&mut claims);
-                outcome = serde_json::from_value::<Raw>(claims).map_err(|_| Refusal::Malformed);
+                let raw = serde_json::from_value::<Raw>(claims.clone()).map_err(|_| Refusal::Malformed);
+                outcome = raw.map(|raw| (raw, claims));
                 break;
             }
             Err(_) => continue,
         }
     }
-    let claims = outcome?;
+    let (claims, all) = outcome?;
     if claims.iss != client {
         return Err(Refusal::Issuer);
     }
@@ -164,5 +169,6 @@ pub fn verify(
         expires: Some(expires),
         body: Vec::new(),
     };
-    Ok(Assertion { subject: claims.sub, once: Change::Put(record, Expect::Absent) })
+    let once = Change::Put(record, Expect::Absent);
+    Ok(Assertion { subject: claims.sub, expires: Timestamp(claims.exp), claims: all, once })
 }

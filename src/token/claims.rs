@@ -1,7 +1,7 @@
 //! What an access token says.
 use crate::{
     clock::Timestamp,
-    model::{Actor, Confirmation, MayAct},
+    model::{Actor, Confirmation, MayAct, asset::AssetClaim},
     secret::Digest,
 };
 use serde::{Deserialize, Serialize};
@@ -52,6 +52,9 @@ pub struct More {
     /// Who may act for the subject (RFC 8693 §4.4).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub may_act: Option<MayAct>,
+    /// The device that it speaks of: an asset token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asset: Option<AssetClaim>,
     /// The app whose token it was exchanged for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exchanged_from: Option<String>,

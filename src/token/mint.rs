@@ -86,6 +86,11 @@ impl Tokens {
         format!("{organization}!{}_{}", key.kid.replace('-', "."), DOTTED.encode(sealed))
     }
 
+    /// An asset token: a JWT with a type of its own, which opens nothing else (RFC 8725 §3.11).
+    pub fn mint_asset(&self, claims: &Claims, algorithm: SigningAlgorithm) -> String {
+        self.sign(super::ASSET, claims, algorithm)
+    }
+
     /// A JWT of ours for one upstream, good for a minute (the phantom-token pattern).
     pub fn mint_for_upstream(&self, opened: &Opened, issuer: &str, audience: &str, now: Timestamp) -> String {
         let claims = Claims {

@@ -5,6 +5,8 @@ mod following;
 pub mod keys;
 mod mint;
 mod place;
+pub mod proof;
+mod replay;
 pub mod revocation;
 mod shared;
 pub mod signer;
@@ -28,6 +30,7 @@ use jsonwebtoken::{Algorithm, Validation};
 use keys::{Keyring, Keys};
 use place::Placed;
 use prometheus::IntCounter;
+use replay::Proofs;
 use revocation::{Ending, Lifelines, Revocations};
 pub use shared::Entitlement;
 use shared::Shared;
@@ -45,6 +48,8 @@ use usage::{Usage, Used};
 pub const MAX_TOKEN_LENGTH: usize = 8 * 1024;
 /// Characters of an organization's identifier, which tokens in Salesforce's shape begin with.
 const ORGANIZATION: usize = 15;
+/// `typ` of asset tokens.
+const ASSET: &str = "asset+jwt";
 
 /// The epoch of what no key has opened, such as a session of the store.
 const KEYLESS: u32 = u32::MAX;
@@ -104,6 +109,7 @@ pub struct Tokens {
     revocations: Revocations,
     good: moka::sync::Cache<u128, Arc<Opened>, Placed>,
     bad: moka::sync::Cache<u128, (), Placed>,
+    proofs: Proofs,
     following: Following,
     shared: Shared,
     usage: Usage,
@@ -139,6 +145,7 @@ impl Tokens {
             revocations: Revocations::default(),
             good,
             bad,
+            proofs: Proofs::default(),
             following: Following::default(),
             shared: Shared::default(),
             usage: Usage::default(),
@@ -311,7 +318,12 @@ impl Tokens {
             None if token.get(ORGANIZATION) == Some(&b'!') => {
                 self.unseal_for_organization(std::str::from_utf8(token).ok()?, now)
             }
-            None => self.opened(self.verify("at+jwt", std::str::from_utf8(token).ok()?, now)?),
+            None => {
+                let token = std::str::from_utf8(token).ok()?;
+                let usual = self.verify::<Claims>("at+jwt", token, now).filter(|c| c.more.asset.is_none());
+                let asset = || self.verify::<Claims>(ASSET, token, now).filter(|c| c.more.asset.is_some());
+                self.opened(usual.or_else(asset)?)
+            }
         }?;
         opened.epoch = epoch;
         if let Some(authorization) = &opened.authorization {

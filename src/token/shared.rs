@@ -29,6 +29,12 @@ pub struct Entitlement {
 }
 
 impl Entitlement {
+    /// Whether `resource` is its audience, or one of them.
+    pub fn opens(&self, resource: &str) -> bool {
+        *self.audience == *resource
+            || self.audience.len() > resource.len() && self.audience.split(' ').any(|one| one == resource)
+    }
+
     /// `None` where something in it is malformed.
     fn of(client: &str, audience: &str, scope: &str, revocations: &Revocations) -> Option<Self> {
         let scopes = ScopeSet::parse(scope)?;

@@ -36,6 +36,7 @@ async fn key_and_actors_are_there_in_every_form_and_in_introspection_and_a_tie_e
         act: Some(actor("second", Some(Box::new(actor("first", None))))),
         may_act: Some(MayAct { sub: Some("third".to_owned()), ..MayAct::default() }),
         exchanged_from: Some("portal".to_owned()),
+        asset: None,
         tied_to: vec!["authorization/of-alice".to_owned(), "token/of-alice".to_owned()],
     };
     let claims = claims(now, more.clone());

@@ -12,7 +12,7 @@ use portcullis::{
 };
 use std::sync::Arc;
 
-fn route(path: &str, resource: &str, requirement: Requirement) -> Arc<Route> {
+pub fn route(path: &str, resource: &str, requirement: Requirement) -> Arc<Route> {
     let second = std::time::Duration::from_secs(1);
     let header = |n: &'static str| http::HeaderName::from_static(n);
     Arc::new(Route {
@@ -39,7 +39,7 @@ fn route(path: &str, resource: &str, requirement: Requirement) -> Arc<Route> {
     })
 }
 
-fn needs(scope: &str) -> Requirement {
+pub fn needs(scope: &str) -> Requirement {
     Requirement { all: ScopeSet::of(&[scope]), ..Requirement::default() }
 }
 

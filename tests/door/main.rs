@@ -9,7 +9,9 @@ mod clients;
 #[allow(dead_code)] // other tests use the rest of it
 mod cluster;
 mod command_line;
+mod dpop;
 mod gate;
+mod holder;
 mod nodes;
 mod npm;
 mod people;
@@ -28,4 +30,5 @@ mod saml_messages;
 mod saml_profile;
 mod saml_sign_on;
 mod saml_verify;
+mod token_exchange;
 mod wire;

@@ -53,6 +53,8 @@ pub fn client(id: &str, format: TokenFormat, public: &str) -> Arc<Client> {
         interactive: Default::default(),
         salesforce: Default::default(),
         policies: Default::default(),
+        exchange: Default::default(),
+        dpop_bound: false,
     })
 }
 

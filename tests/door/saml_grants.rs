@@ -64,6 +64,8 @@ fn app(policy: &mut Policy, auth_method: AuthMethod) {
         interactive: old.interactive.clone(),
         salesforce: Default::default(),
         policies: Default::default(),
+        exchange: Default::default(),
+        dpop_bound: false,
     };
     policy.clients.insert("app".into(), Arc::new(client));
     policy.saml = Saml::default();
@@ -71,7 +73,7 @@ fn app(policy: &mut Policy, auth_method: AuthMethod) {
 }
 
 /// What an assertion for the token endpoint says.
-fn says(world: &World, issuer: &str, subject: &str) -> Says {
+pub fn says(world: &World, issuer: &str, subject: &str) -> Says {
     let now = world.clock.now();
     Says {
         issuer: issuer.to_owned(),
@@ -90,7 +92,7 @@ fn says(world: &World, issuer: &str, subject: &str) -> Says {
     }
 }
 
-fn signed(says: &Says, idp: &Idp) -> String {
+pub fn signed(says: &Says, idp: &Idp) -> String {
     URL_SAFE_NO_PAD.encode(idp.sign(&says.assertion(), &says.assertion_id))
 }
 

@@ -2,6 +2,7 @@
 mod approval;
 mod attribute;
 mod duration;
+mod exchange;
 mod id_token;
 mod key;
 mod network;
@@ -12,8 +13,16 @@ mod salesforce;
 mod secret;
 
 use self::{
-    approval::ApprovalRule, attribute::AttributeSource, duration::Duration, id_token::IdTokenTable, key::KeySource,
-    network::NetworkTable, refresh::RefreshTable, salesforce::SalesforceTable, secret::SecretSource,
+    approval::ApprovalRule,
+    attribute::AttributeSource,
+    duration::Duration,
+    exchange::{AssetTable, ExchangeTable},
+    id_token::IdTokenTable,
+    key::KeySource,
+    network::NetworkTable,
+    refresh::RefreshTable,
+    salesforce::SalesforceTable,
+    secret::SecretSource,
 };
 use super::mistake::{Findings, Mistake, parse};
 use crate::model::{
@@ -94,6 +103,14 @@ pub struct App {
     /// What it may do on the Salesforce paths alone.
     #[serde(default)]
     salesforce: SalesforceTable,
+    /// Whose tokens it may exchange beside its own, and for what (RFC 8693).
+    #[serde(default)]
+    exchange: ExchangeTable,
+    /// Asset tokens; none without.
+    asset_tokens: Option<AssetTable>,
+    /// Whether its access tokens are always bound to a key (RFC 9449 §5.2).
+    #[serde(default)]
+    dpop_bound_access_tokens: bool,
     /// Told when a session ends (OIDC Back-Channel Logout): https, or http on loopback.
     backchannel_logout_uri: Option<String>,
     /// Where its requests may come from.
@@ -158,7 +175,7 @@ fn rs256() -> SigningAlgorithm {
 
 /// Reads one app; files it names are relative to its own folder.
 pub fn read(file: &Path, text: &str) -> Result<Client, Vec<Mistake>> {
-    let raw: App = parse(file, text)?;
+    let mut raw: App = parse(file, text)?;
     let mut found = Findings::of(file, text);
     let folder = found.folder();
     let mut secrets = Vec::new();
@@ -176,6 +193,9 @@ pub fn read(file: &Path, text: &str) -> Result<Client, Vec<Mistake>> {
         keys.extend(found.or("keys", key::read(source, folder), Vec::new()));
     }
     let scopes = super::scopes(&mut found, "scopes", &raw.scopes);
+    let (exchange, assets) = (std::mem::take(&mut raw.exchange), raw.asset_tokens.take());
+    let caller = exchange::Caller { audience: &raw.audience, auth: raw.auth, grants: &raw.grants };
+    let exchange = exchange::read(exchange, assets, caller, &mut found);
     let known: Vec<&str> = crate::grant::all().iter().map(|g| g.grant_type()).collect();
     for grant in raw.grants.iter().filter(|g| !known.contains(&g.as_str())) {
         found.wrong("grants", format!("{grant} is unknown; there are {}", known.join(", ")));
@@ -216,6 +236,8 @@ pub fn read(file: &Path, text: &str) -> Result<Client, Vec<Mistake>> {
             level: raw.required_level,
             backchannel_logout_uri: raw.backchannel_logout_uri,
         },
+        exchange,
+        dpop_bound: raw.dpop_bound_access_tokens,
         salesforce: SalesforceRules {
             query_parameters: raw.salesforce.query_parameters,
             query_tokens: raw.salesforce.query_tokens,

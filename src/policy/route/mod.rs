@@ -19,6 +19,10 @@ pub struct Requirement {
     pub any: ScopeSet,
     /// Only these clients, where any is named.
     pub clients: BTreeSet<String>,
+    /// An asset token; any other without.
+    pub asset: bool,
+    /// Proof that the caller holds the key that the token is bound to (RFC 9449).
+    pub proof: bool,
 }
 
 /// What becomes of the caller's token on its way to the upstream.

@@ -66,6 +66,8 @@ pub fn app(id: &str) -> Client {
         },
         salesforce: Default::default(),
         policies: Default::default(),
+        exchange: Default::default(),
+        dpop_bound: false,
     }
 }
 
