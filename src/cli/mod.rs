@@ -2,6 +2,7 @@
 mod acts;
 mod approvals;
 mod apps;
+mod assets;
 mod authorizations;
 mod check;
 mod demo;
@@ -9,6 +10,7 @@ mod desk;
 mod first_start;
 mod hash_password;
 mod keys;
+mod proof;
 mod run;
 mod saml;
 mod store;
@@ -71,6 +73,9 @@ enum Command {
     /// Authorizations that live, and ending one.
     #[command(subcommand)]
     Authorizations(authorizations::Command),
+    /// Devices that people registered with asset tokens.
+    #[command(subcommand)]
+    Assets(assets::Command),
     /// SAML messages: what is wrong with one.
     #[command(subcommand)]
     Saml(saml::Command),
@@ -121,6 +126,7 @@ pub fn main() -> ExitCode {
         Command::Users(command) => users::run(&config, command),
         Command::Authorizations(command) => authorizations::run(&config, command),
         Command::Acts { most, json } => acts::run(&config, most, json),
+        Command::Assets(command) => assets::run(&config, &command),
         Command::Saml(command) => saml::run(&config, &command),
         Command::Approvals(command) => approvals::run(&config, command),
         Command::Store(command) => store::run(&config, &command),

@@ -1,5 +1,5 @@
 //! `portcullis token`
-use super::CLOCK;
+use super::{CLOCK, proof::Holder};
 use crate::{
     clock::Clock,
     metrics::Metrics,
@@ -40,6 +40,42 @@ pub enum Command {
         #[arg(long)]
         audience: Option<String>,
     },
+    /// Print a DPoP proof (RFC 9449) for one request.
+    Proof {
+        /// The private key that the token is or will be bound to, PEM (PKCS#8; P-256 or Ed25519).
+        #[arg(long)]
+        key: PathBuf,
+        /// The request's address.
+        #[arg(long)]
+        url: String,
+        /// Its method.
+        #[arg(long, default_value = "GET")]
+        method: String,
+        /// The access token that it comes with; none at the token endpoint.
+        #[arg(long)]
+        token: Option<String>,
+        /// The server's nonce, where it asked for one.
+        #[arg(long)]
+        nonce: Option<String>,
+    },
+    /// Print the actor token with which a device asks for an asset token, signed with its own key.
+    Actor {
+        /// The device's private key, PEM (PKCS#8; P-256 or Ed25519).
+        #[arg(long)]
+        key: PathBuf,
+        /// The maker's number.
+        #[arg(long)]
+        serial_number: Option<String>,
+        /// A name for people.
+        #[arg(long)]
+        name: Option<String>,
+        /// The asset that it is, if it is registered already.
+        #[arg(long)]
+        id: Option<String>,
+        /// Seconds until it expires.
+        #[arg(long, default_value_t = 120)]
+        lifetime: i64,
+    },
 }
 
 /// Runs the command.
@@ -51,6 +87,17 @@ pub fn run(config: &Path, command: Command) -> Result<(), String> {
                 None => super::loaded(config)?.policy.issuer.to_string(),
             };
             println!("{}", assertion(&client, &subject, &audience, &key, lifetime)?);
+            Ok(())
+        }
+        Command::Proof { key, url, method, token, nonce } => {
+            println!("{}", Holder::read(&key)?.proof(&method, &url, token.as_deref(), nonce.as_deref())?);
+            Ok(())
+        }
+        Command::Actor { key, serial_number, name, id, lifetime } => {
+            let says = [("serial_number", serial_number), ("name", name), ("id", id)];
+            let says = says.into_iter().filter_map(|(k, v)| Some((k.to_owned(), v?.into()))).collect();
+            let audience = super::loaded(config)?.policy.issuer.to_string();
+            println!("{}", Holder::read(&key)?.actor(says, &audience, lifetime)?);
             Ok(())
         }
         Command::Inspect => with_token(config, false),

@@ -1,4 +1,5 @@
 //! `portcullis demo`: the tour, played over real HTTPS against a gateway of its own, and judged.
+mod exchange;
 mod machines;
 mod people;
 mod saml;
@@ -19,10 +20,11 @@ use ureq::{
 
 const MAIN: &str = include_str!("../../../conf/portcullis.toml");
 const USERS: &str = include_str!("../../../conf/users.toml");
-const APPS: [(&str, &str); 3] = [
+const APPS: [(&str, &str); 4] = [
     ("orders-robot.toml", include_str!("../../../conf/apps/orders-robot.toml")),
     ("notebook.toml", include_str!("../../../conf/apps/notebook.toml")),
     ("portal.toml", include_str!("../../../conf/apps/portal.toml")),
+    ("dispatch.toml", include_str!("../../../conf/apps/dispatch.toml")),
 ];
 /// Tries, a tenth of a second apart, until something must have come true.
 const TRIES: usize = 150;
@@ -104,6 +106,8 @@ impl Tour {
         people::device_flow(&mut alice)?;
         println!("A COMPANY'S IDENTITY PROVIDER\n");
         saml::play(self)?;
+        println!("A SERVICE THAT ACTS ONWARDS, AND A DEVICE WITH A KEY\n");
+        exchange::play(&mut alice)?;
         println!("Every answer was the right one.");
         Ok(())
     }

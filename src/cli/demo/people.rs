@@ -12,13 +12,18 @@ const DEVICE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
 /// The address that the app opens in a browser; PKCE as in RFC 7636 §4.
 pub fn ask(verifier: &str) -> String {
+    ask_for(verifier, "openid profile offline_access orders:read")
+}
+
+/// The same for other scopes.
+pub fn ask_for(verifier: &str, scope: &str) -> String {
     let challenge = Digest::text(verifier);
     let query = form_urlencoded::Serializer::new(String::new())
         .extend_pairs([
             ("response_type", "code"),
             ("client_id", APP),
             ("redirect_uri", CALLBACK),
-            ("scope", "openid profile offline_access orders:read"),
+            ("scope", scope),
             ("state", "af0ifjsldkj"),
             ("code_challenge", &challenge),
             ("code_challenge_method", "S256"),
