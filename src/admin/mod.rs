@@ -2,6 +2,7 @@
 //! admin API hands requests in. Every act is one commit with its own record of who did it.
 pub mod act;
 pub mod approval;
+pub mod asset;
 pub mod block;
 pub mod revoke;
 pub mod view;

@@ -1,15 +1,8 @@
 //! `portcullis assets`
-use super::CLOCK;
-use crate::{
-    clock::Clock,
-    grant::token_exchange::asset,
-    metrics::Metrics,
-    model::asset::Asset,
-    store::Store,
-    token::{Tokens, keys::Keys},
-};
+use super::desk::{self, PAGE, when};
+use crate::admin::{Office, asset::Registered};
 use clap::Subcommand;
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 /// Devices that people registered with asset tokens.
 #[derive(Subcommand)]
@@ -22,13 +15,16 @@ pub enum Command {
         /// Only those of this user.
         #[arg(long)]
         user: Option<String>,
+        /// One JSON object a line.
+        #[arg(long)]
+        json: bool,
     },
     /// Everything that is known of one, as JSON.
     Show {
         /// Its identifier.
         id: String,
     },
-    /// Remove one; a running gateway refuses its tokens within a second, and it may be registered anew.
+    /// Remove one; a running gateway refuses its tokens, and it may be registered anew.
     Remove {
         /// Its identifier.
         id: String,
@@ -45,46 +41,49 @@ pub enum Command {
     },
 }
 
-/// Runs the command; a running gateway sees it with the next request.
-pub fn run(config: &Path, command: &Command) -> Result<(), String> {
-    let loaded = super::loaded(config)?;
-    let store: Arc<dyn Store> = Arc::new(super::store(&loaded)?);
-    let keys = Arc::new(Keys::load_or_create(&loaded.settings.data, &CLOCK)?);
-    let tokens = Tokens::new(keys, store.clone(), 1 << 20, &Metrics::new());
-    let now = CLOCK.now();
-    let work = async {
-        let found = match command {
-            Command::List { client, user } => {
-                let all = asset::all(&*store, now).await?;
-                let wanted = |asked: &Option<String>, is: &str| asked.as_deref().is_none_or(|a| a == is);
-                all.iter().filter(|a| wanted(client, &a.client) && wanted(user, &a.user)).for_each(line);
-                return Ok(None);
-            }
-            Command::Show { id } => asset::find(id, &*store, now).await?,
-            Command::Remove { id } => asset::remove(id, &tokens, &*store, now).await?,
-            Command::Block { id } => asset::block(id, true, &tokens, &*store, now).await?,
-            Command::Unblock { id } => asset::block(id, false, &tokens, &*store, now).await?,
-        };
-        let (Command::Show { id } | Command::Remove { id } | Command::Block { id } | Command::Unblock { id }) = command
-        else {
-            return Ok(None);
-        };
-        Ok(Some(found.ok_or_else(|| format!("there is no asset {id}"))))
-    };
-    let outcome = super::block_on(work)?.map_err(|e: crate::store::StoreError| e.to_string())?;
-    match (outcome.transpose()?, command) {
-        (Some(asset), Command::Show { .. }) => {
-            println!("{}", serde_json::to_string_pretty(&asset).map_err(|e| e.to_string())?);
+/// Runs the command; a running gateway hears of it by the feed.
+pub fn run(config: &Path, command: Command) -> Result<(), String> {
+    match command {
+        Command::List { client, user, json } => {
+            let of = (client.as_deref(), user.as_deref());
+            let page = async |after: &str, o: &Office| o.assets(of, after, PAGE).await;
+            let all = desk::at(config, async |o| desk::all(async |after| page(after, o).await).await)?;
+            desk::print(&all, json, line)
         }
-        (Some(asset), _) => line(&asset),
-        (None, _) => {}
+        Command::Show { id } => {
+            let asset = desk::at(config, async |o| o.asset(&id).await)?;
+            println!("{}", serde_json::to_string_pretty(&asset).map_err(|e| e.to_string())?);
+            Ok(())
+        }
+        Command::Remove { id } => {
+            desk::at(config, async |o| o.remove_asset(&id).await)?;
+            println!("{id} removed, and its tokens ended");
+            Ok(())
+        }
+        Command::Block { id } => {
+            let done = desk::at(config, async |o| o.block_asset(&id, true).await)?;
+            println!("{id} {}", if done { "blocked, and its tokens ended" } else { "was blocked already" });
+            Ok(())
+        }
+        Command::Unblock { id } => {
+            let done = desk::at(config, async |o| o.block_asset(&id, false).await)?;
+            println!("{id} {}", if done { "may get tokens again" } else { "was not blocked" });
+            Ok(())
+        }
     }
-    Ok(())
 }
 
-fn line(asset: &Asset) {
+fn line(asset: &Registered) -> String {
     let shown = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     let state = if asset.blocked { " (blocked)" } else { "" };
-    let (name, serial) = (shown(&asset.data.name), shown(&asset.data.serial_number));
-    println!("{}{state}: app {}; user {}; {name}; serial number {serial}", asset.id, asset.client, asset.user);
+    format!(
+        "{}{state}: {}, serial number {}; {} of {}; registered {}, seen {}",
+        asset.id,
+        shown(&asset.name),
+        shown(&asset.serial_number),
+        asset.client_id,
+        asset.username,
+        when(Some(asset.registered)),
+        when(Some(asset.seen))
+    )
 }

@@ -126,7 +126,7 @@ pub fn main() -> ExitCode {
         Command::Users(command) => users::run(&config, command),
         Command::Authorizations(command) => authorizations::run(&config, command),
         Command::Acts { most, json } => acts::run(&config, most, json),
-        Command::Assets(command) => assets::run(&config, &command),
+        Command::Assets(command) => assets::run(&config, command),
         Command::Saml(command) => saml::run(&config, &command),
         Command::Approvals(command) => approvals::run(&config, command),
         Command::Store(command) => store::run(&config, &command),

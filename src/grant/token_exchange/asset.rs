@@ -10,7 +10,7 @@ use crate::{
     grant::{Form, LONGEST_TOKEN, Redeemed, Terms, TokenRequest, stored, user_may},
     model::{
         Actor, Client, Confirmation, PublicJwk, User,
-        asset::{Asset, AssetClaim, AssetData, PREFIX},
+        asset::{Asset, AssetClaim, AssetData},
         exchange::AssetTokens,
     },
     provider::{
@@ -19,8 +19,8 @@ use crate::{
         params::Params,
     },
     secret::Digest,
-    store::{Change, Changes, Expect, Record, Store, StoreError},
-    token::{More, Tokens, assertion, proof, revocation::Ending},
+    store::{Change, Expect, Record},
+    token::{More, assertion, proof, revocation::Ending},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as B64};
 use serde::Deserialize;
@@ -311,7 +311,8 @@ fn merged(old: &AssetData, new: &AssetData) -> AssetData {
     }
 }
 
-fn record_of(asset: &Asset) -> Record {
+/// An asset as it is stored.
+pub fn record_of(asset: &Asset) -> Record {
     Record {
         key: Asset::key(&asset.id),
         version: 0,
@@ -321,46 +322,8 @@ fn record_of(asset: &Asset) -> Record {
     }
 }
 
-fn read(record: &Record) -> Result<Asset, StoreError> {
-    serde_json::from_slice(&record.body).map_err(|_| StoreError::Corrupt(format!("record {}", record.key)))
-}
-
-/// Every registered asset, ordered by identifier.
-pub async fn all(store: &dyn Store, now: Timestamp) -> Result<Vec<Asset>, StoreError> {
-    store.scan(PREFIX, now).await?.iter().map(read).collect()
-}
-
-/// One asset.
-pub async fn find(id: &str, store: &dyn Store, now: Timestamp) -> Result<Option<Asset>, StoreError> {
-    store.get(&Asset::key(id), now).await?.as_ref().map(read).transpose()
-}
-
-/// Removes an asset and ends its tokens: at this node's gate at once, at the others as with every revocation. `None`
-/// where there is none.
-pub async fn remove(id: &str, tokens: &Tokens, store: &dyn Store, now: Timestamp) -> Result<Option<Asset>, StoreError> {
-    let Some(record) = store.get(&Asset::key(id), now).await? else { return Ok(None) };
-    let change = Change::Delete(record.key.clone(), Expect::Version(record.version));
-    tokens.commit(Changes(vec![change]), vec![ending(id, now)], now).await?;
-    read(&record).map(Some)
-}
-
-/// Blocks an asset, which ends its tokens like [`remove`], or lets it get tokens again.
-pub async fn block(
-    id: &str,
-    blocked: bool,
-    tokens: &Tokens,
-    store: &dyn Store,
-    now: Timestamp,
-) -> Result<Option<Asset>, StoreError> {
-    let Some(record) = store.get(&Asset::key(id), now).await? else { return Ok(None) };
-    let asset = Asset { blocked, ..read(&record)? };
-    let change = Change::Put(record_of(&asset), Expect::Version(record.version));
-    let endings = if blocked { vec![ending(id, now)] } else { Vec::new() };
-    tokens.commit(Changes(vec![change]), endings, now).await?;
-    Ok(Some(asset))
-}
-
-fn ending(id: &str, now: Timestamp) -> Ending {
+/// What ends every token of an asset that was issued up to now.
+pub fn ending(id: &str, now: Timestamp) -> Ending {
     Ending { target: Asset::key(id), before: now, until: now.plus(LONGEST_TOKEN) }
 }
 

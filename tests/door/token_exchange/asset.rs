@@ -7,12 +7,16 @@ use crate::{
     provider::world_with,
 };
 use portcullis::{
+    admin::{Here, Office, asset::Registered},
     gateway::guard::{Carried, Denial, check},
-    grant::token_exchange::asset,
     model::exchange::AssetTokens,
-    policy::route::{Requirement, Table},
+    policy::{
+        in_force::InForce,
+        route::{Requirement, Table},
+    },
     token::OpenError,
 };
+use std::sync::Arc;
 
 const TELEMETRY: &str = "https://telemetry.example";
 
@@ -43,6 +47,18 @@ async fn hers(w: &World, scope: &str) -> String {
         super::Browser::new(w).authorize(&super::request("web", &[("scope", scope)]), "alice").await["code"].clone();
     let (_, body) = super::redeem(w, "web", &code, &[]).await;
     text(&body, "access_token").to_owned()
+}
+
+fn office(w: &World) -> Office {
+    let policy = w.policy.load_full();
+    let in_force = Arc::new(InForce::of(Policy::clone(&policy)));
+    let here = Some(Here { tokens: w.tokens.clone(), in_force });
+    let (by, audit) = ("os:root".to_owned(), portcullis::log::Log::off());
+    Office { policy, store: w.store.clone(), here, audit, by, through: "command line", now: w.clock.now() }
+}
+
+async fn listed(w: &World) -> Vec<Registered> {
+    office(w).assets((Some("app"), Some("alice")), "", 100).await.unwrap().items
 }
 
 async fn asset_token(w: &World, token: &str, actor: Option<&str>, more: &[(&str, &str)]) -> (u16, Value) {
@@ -80,9 +96,9 @@ async fn a_device_is_registered_and_its_token_opens_what_asks_for_it_with_the_ke
     let said = w.tokens.verify_claims("asset+jwt", jwt, w.clock.now()).unwrap();
     assert_eq!(said["cnf"]["jwk"], device.jwk);
     assert_eq!((&said["sub"], &said["aud"]), (&json!("alice"), &json!([TELEMETRY, API])));
-    let all = asset::all(&*w.store, w.clock.now()).await.unwrap();
+    let all = listed(&w).await;
     let [known] = &all[..] else { panic!("{all:?}") };
-    assert_eq!((&*known.user, &*known.client, known.data.account.as_deref()), ("alice", "app", Some("acme")));
+    assert_eq!((&*known.username, &*known.client_id, known.account.as_deref()), ("alice", "app", Some("acme")));
     assert_eq!(
         said["asset"],
         json!({"id": known.id, "name": "Printer", "serial_number": "4711",
@@ -108,9 +124,9 @@ async fn a_device_is_registered_and_its_token_opens_what_asks_for_it_with_the_ke
     let fields = [("subject_token", jwt), ("subject_token_type", &*kind("jwt"))];
     assert_eq!(exchange(&w, "app", &fields).await.0, 400);
     // The asset's end is felt by the next request; so is that of her sign-in.
-    asset::remove(&known.id, &w.tokens, &*w.store, w.clock.now()).await.unwrap().unwrap();
+    office(&w).remove_asset(&known.id).await.unwrap();
     assert_eq!(ask(&w, "/events", "Bearer", jwt, None), Err(Denial::InvalidToken));
-    assert!(asset::all(&*w.store, w.clock.now()).await.unwrap().is_empty());
+    assert!(listed(&w).await.is_empty());
 }
 
 #[tokio::test]
@@ -122,14 +138,14 @@ async fn a_known_device_is_linked_by_serial_number_or_id_and_nobody_else_can_be_
     let serial = || json!({"serial_number": "1", "name": "Pump"});
     let (status, first) = asset_token(&w, &token, Some(&signed(&device, serial(), 0)), &[]).await;
     assert_eq!(status, 200, "{first}");
-    let id = asset::all(&*w.store, w.clock.now()).await.unwrap()[0].id.clone();
+    let id = listed(&w).await[0].id.clone();
     assert_eq!(asset_token(&w, &token, Some(&signed(&device, serial(), 1)), &[]).await.0, 200, "the same again");
     let renamed = json!({"id": id, "name": "Old pump"});
     let (status, body) = asset_token(&w, &token, Some(&signed(&device, renamed, 2)), &[]).await;
     assert_eq!(status, 200, "{body}");
-    let all = asset::all(&*w.store, w.clock.now()).await.unwrap();
+    let all = listed(&w).await;
     assert_eq!(all.len(), 1, "one device is one asset");
-    assert_eq!((all[0].data.name.as_deref(), all[0].data.serial_number.as_deref()), (Some("Old pump"), Some("1")));
+    assert_eq!((all[0].name.as_deref(), all[0].serial_number.as_deref()), (Some("Old pump"), Some("1")));
     let used = signed(&device, serial(), 3);
     assert_eq!(asset_token(&w, &token, Some(&used), &[]).await.0, 200);
     let without = {
@@ -161,10 +177,10 @@ async fn a_known_device_is_linked_by_serial_number_or_id_and_nobody_else_can_be_
     assert_eq!(body["error"], "invalid_target");
     // Blocked: no new token, and the old ones end; then neither.
     let jwt = text(&first, "access_token");
-    asset::block(&id, true, &w.tokens, &*w.store, w.clock.now()).await.unwrap().unwrap();
+    assert!(office(&w).block_asset(&id, true).await.unwrap());
     assert_eq!(w.tokens.open(jwt, w.clock.now()).err(), Some(OpenError::Revoked));
     assert_eq!(asset_token(&w, &token, Some(&signed(&device, serial(), 6)), &[]).await.0, 400);
-    asset::block(&id, false, &w.tokens, &*w.store, w.clock.now()).await.unwrap().unwrap();
+    assert!(office(&w).block_asset(&id, false).await.unwrap());
     w.clock.advance(1);
     let (status, body) = asset_token(&w, &token, Some(&signed(&device, serial(), 7)), &[]).await;
     assert_eq!(status, 200, "{body}");
