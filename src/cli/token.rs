@@ -40,6 +40,8 @@ pub enum Command {
         #[arg(long)]
         audience: Option<String>,
     },
+    /// Print a fresh private key (P-256, PEM) for an app or a device.
+    Key,
     /// Print a DPoP proof (RFC 9449) for one request.
     Proof {
         /// The private key that the token is or will be bound to, PEM (PKCS#8; P-256 or Ed25519).
@@ -87,6 +89,10 @@ pub fn run(config: &Path, command: Command) -> Result<(), String> {
                 None => super::loaded(config)?.policy.issuer.to_string(),
             };
             println!("{}", assertion(&client, &subject, &audience, &key, lifetime)?);
+            Ok(())
+        }
+        Command::Key => {
+            println!("{}", rcgen::KeyPair::generate().map_err(|e| e.to_string())?.serialize_pem().trim_end());
             Ok(())
         }
         Command::Proof { key, url, method, token, nonce } => {

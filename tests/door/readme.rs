@@ -3,7 +3,11 @@ use super::process::{Gate, PROGRAM, text};
 use std::{fs, process::Command};
 
 fn blocks(language: &str) -> Vec<String> {
-    let readme = fs::read_to_string("README.md").unwrap();
+    blocks_of("README.md", language)
+}
+
+fn blocks_of(file: &str, language: &str) -> Vec<String> {
+    let readme = fs::read_to_string(file).unwrap();
     let fence = format!("```{language}\n");
     readme.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
 }
@@ -140,4 +144,50 @@ fn every_other_command_exists_and_the_sample_tables_are_accepted() {
     assert!(out.status.success(), "{}", text(&out.stderr));
     let warned = text(&out.stderr);
     assert!(!warned.contains("intranet") && !warned.contains("portal"), "{warned}");
+}
+
+#[test]
+fn what_docs_say_of_exchange_and_proofs_works_as_pasted() {
+    let mut gate = Gate::prepare();
+    fs::copy("conf/apps/dispatch.toml", gate.path("conf/apps/dispatch.toml")).unwrap();
+    gate.edit("conf/apps/dispatch.toml", "https://localhost:8443", &gate.issuer());
+    gate.run();
+    let scripts = blocks_of("docs/exchange.md", "sh");
+    let pasted = |script: &str| {
+        let script = script
+            .replace("target/release/portcullis", &format!("{PROGRAM} --config conf/portcullis.toml"))
+            .replace("https://localhost:8443", &gate.issuer())
+            .replace("/tmp/portcullis-holder.key", "holder.key");
+        let run = Command::new("bash").args(["-e", "-c", &script]).current_dir(gate.folder.path()).output().unwrap();
+        assert!(run.status.success(), "{}", text(&run.stderr));
+        text(&run.stdout)
+    };
+    let seen = pasted(&scripts[0]);
+    assert!(
+        seen.contains("\"x-forwarded-user\":\"alice\"") && seen.contains("\"x-auth-actor\":\"night-shift\""),
+        "{seen}"
+    );
+    let seen = pasted(&scripts[1]);
+    let refused = seen.split_once("\"x-forwarded-user\":\"alice\"").unwrap_or_else(|| panic!("{seen}")).1;
+    assert!(refused.contains(" 401") && refused.contains("DPoP realm="), "{seen}");
+    for line in scripts[2].lines().filter_map(|l| l.strip_prefix("portcullis ")) {
+        let mut command: Vec<&str> = line.split_whitespace().take_while(|w| !w.starts_with(['#', '>', 'I'])).collect();
+        command.push("--help");
+        assert!(Command::new(PROGRAM).args(&command).output().unwrap().status.success(), "{line}");
+    }
+    // The sample tables are accepted, all at once.
+    let [dispatch, assets, route] = &blocks_of("docs/exchange.md", "toml")[..] else { panic!("three samples") };
+    fs::write(gate.path("conf/apps/dispatch.toml"), dispatch).unwrap();
+    let notebook = fs::read_to_string(gate.path("conf/apps/notebook.toml")).unwrap();
+    let notebook: Vec<&str> = notebook.lines().filter(|l| !l.starts_with("asset_tokens")).collect();
+    fs::write(gate.path("conf/apps/notebook.toml"), format!("{}\n{assets}", notebook.join("\n"))).unwrap();
+    let main = fs::read_to_string(gate.config()).unwrap();
+    let route = route.replace("telemetry", "sample");
+    fs::write(
+        gate.config(),
+        format!("{main}\n{route}\n[dpop]\nproof_lifetime = 60\nnonce = true\nnonce_lifetime = 300\n"),
+    )
+    .unwrap();
+    let out = gate.command(&["check"], "");
+    assert!(out.status.success(), "{}", text(&out.stderr));
 }
