@@ -1,4 +1,5 @@
 //! What an access token says.
+use super::revocation::Revocations;
 use crate::{
     clock::Timestamp,
     model::{Actor, Confirmation, MayAct, asset::AssetClaim},
@@ -79,6 +80,13 @@ pub struct Special {
     pub key: Option<Digest>,
     /// The flags of what it is tied to, in the order of `tied_to`.
     pub(super) ties: Box<[u32]>,
+}
+
+impl Special {
+    pub(super) fn of(more: More, revocations: &Revocations) -> Self {
+        let ties = more.tied_to.iter().map(|target| revocations.tie(target)).collect();
+        Self { key: more.cnf.as_ref().and_then(Confirmation::key), ties, more }
+    }
 }
 
 /// One text in memory, a text or a list in JSON.

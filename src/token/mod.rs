@@ -17,7 +17,7 @@ pub mod vault;
 use crate::{
     clock::Timestamp,
     metrics::Metrics,
-    model::{Confirmation, Level, network::Shown},
+    model::{Level, network::Shown},
     secret,
     store::{Changes, Store, StoreError},
 };
@@ -359,13 +359,8 @@ impl Tokens {
             jti: claims.jti.into(),
             issued: claims.iat,
             expires: claims.exp,
-            special: (!more.is_empty()).then(|| Box::new(self.special(more))),
+            special: (!more.is_empty()).then(|| Box::new(Special::of(more, &self.revocations))),
         })
-    }
-
-    fn special(&self, more: More) -> Special {
-        let ties = more.tied_to.iter().map(|target| self.revocations.tie(target)).collect();
-        Special { key: more.cnf.as_ref().and_then(Confirmation::key), ties, more }
     }
 
     fn unseal_for_organization(&self, token: &str, now: Timestamp) -> Option<Opened> {
