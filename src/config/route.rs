@@ -147,7 +147,7 @@ pub fn read(raw: RouteTable, issuer: &str, found: &mut Findings<'_>) -> Route {
     let mut requirement = |t: MethodTable| {
         let MethodTable { public, clients, requires_asset: asset, proof_of_possession: proof, .. } = t;
         let nothing = t.scopes.is_empty() && t.any_scope.is_empty() && clients.is_empty() && !asset;
-        if public && !(nothing && !proof) {
+        if public && (!nothing || proof) {
             found.wrong("public", "a public route asks for neither scopes nor clients nor a kind of token");
         }
         if !public && nothing {
