@@ -27,7 +27,9 @@ async fn it_is_off_unless_named_and_every_bad_request_is_told_so() {
     let jwt = kind("jwt");
     let (refresh, id) = (kind("refresh_token"), kind("id_token"));
     let (refresh_token, id_token) = (text(&hers, "refresh_token"), text(&hers, "id_token"));
-    let cases: [(&str, &[(&str, &str)], &str); 12] = [
+    /// What is wrong, the form, the error.
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+    let cases: [Case<'_>; 12] = [
         ("no token", &[("subject_token_type", &access)], "invalid_request"),
         ("no type", &[("subject_token", token)], "invalid_request"),
         ("an unknown type", &[("subject_token", token), ("subject_token_type", "urn:x")], "invalid_request"),
@@ -83,6 +85,8 @@ async fn it_is_off_unless_named_and_every_bad_request_is_told_so() {
     assert_eq!(read(&w.post("/oauth2/token", None, &wide).await)["error"], "invalid_grant", "its own alone");
 }
 
+type Change = fn(&mut Client);
+
 #[tokio::test]
 async fn f12_a_policy_that_is_tightened_ends_exchanged_tokens_at_the_gate() {
     let w = world().await;
@@ -95,7 +99,7 @@ async fn f12_a_policy_that_is_tightened_ends_exchanged_tokens_at_the_gate() {
         let asked = ("localhost", "/orders", "GET");
         check(&policy, &w.tokens, asked, (&headers).into(), w.clock.now()).map(|p| p.opened().is_some())
     };
-    let set = |change_app: fn(&mut Client), change_web: fn(&mut Client)| {
+    let set = |change_app: Change, change_web: Change| {
         w.reload(|policy| {
             policy.routes = Table::build(vec![route("/orders", ORDERS, needs("read"))]);
             for (id, change) in [("app", change_app), ("web", change_web)] {
@@ -124,7 +128,7 @@ async fn f12_a_policy_that_is_tightened_ends_exchanged_tokens_at_the_gate() {
     };
     set(|_| {}, |_| {});
     assert_eq!(ask(&w), Ok(true));
-    let cases: [(&str, fn(&mut Client), fn(&mut Client)); 5] = [
+    let cases: [(&str, Change, Change); 5] = [
         ("the grant is gone", |c| c.grants.clear(), |_| {}),
         ("the app may not exchange web's tokens any more", |c| c.exchange.from.clear(), |_| {}),
         ("nor for this audience", |c| c.exchange.audiences.clear(), |_| {}),
