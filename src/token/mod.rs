@@ -127,7 +127,7 @@ impl Tokens {
         let evictions = metrics.cache_evictions.clone();
         let good = moka::sync::Cache::builder()
             .max_capacity(cache_bytes)
-            .weigher(|_, o: &Arc<Opened>| weight(o))
+            .weigher(|_, o: &Arc<Opened>| place::weight(o))
             .eviction_listener(move |_, _, cause| {
                 let cause = if cause == moka::notification::RemovalCause::Size { "size" } else { "ended" };
                 evictions.with_label_values(&[cause]).inc();
@@ -394,11 +394,4 @@ pub(crate) fn signature_only(algorithm: Algorithm) -> Validation {
     validation.validate_aud = false;
     validation.required_spec_claims.clear();
     validation
-}
-
-fn weight(opened: &Opened) -> u32 {
-    // 300: the entry itself, its key and the cache's bookkeeping; client, audience and scopes are shared.
-    // A kilobyte: an actor or two, a key, what it is tied to.
-    let special = if opened.special.is_some() { 1024 } else { 0 };
-    u32::try_from(300 + opened.subject.len() + opened.jti.len() + special).unwrap_or(u32::MAX)
 }

@@ -1,4 +1,5 @@
-//! Hash tables whose keys are digests already.
+//! Hash tables whose keys are digests already, and what an entry of the token cache takes.
+use super::Opened;
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// For keys that a keyed pseudorandom function made: hashing them once more would spread nothing.
@@ -24,4 +25,12 @@ impl Hasher for Digested {
     fn write_u128(&mut self, digest: u128) {
         self.0 = digest as u64;
     }
+}
+
+/// What one cached token takes, bytes.
+pub fn weight(opened: &Opened) -> u32 {
+    // 300: the entry itself, its key and the cache's bookkeeping; client, audience and scopes are shared.
+    // A kilobyte: an actor or two, a key, what it is tied to.
+    let special = if opened.special.is_some() { 1024 } else { 0 };
+    u32::try_from(300 + opened.subject.len() + opened.jti.len() + special).unwrap_or(u32::MAX)
 }

@@ -141,8 +141,8 @@ fn access_token(text: &str, request: &TokenRequest<'_>, client: &Client, cx: &Cx
         OpenError::Invalid | OpenError::Expired | OpenError::Revoked => invalid(format_args!("{e:?}")),
     })?;
     let from = &*opened.entitlement.client;
-    let app =
-        cx.policy.clients.get(from).filter(|c| !c.blocked).ok_or_else(|| invalid("its app is blocked or gone"))?;
+    let ended = || invalid("its app is blocked or gone, its user has ended, or its session is over");
+    let app = cx.policy.standing(&opened, cx.now).ok_or_else(ended)?.client;
     let special = opened.special.as_deref();
     if special.is_some_and(|s| s.more.asset.is_some()) {
         return Err(invalid("an asset token"));
@@ -216,7 +216,7 @@ async fn of_id_token(text: &str, cx: &Cx) -> Result<Party, OAuthError> {
     let record = cx.store.get(&Authorization::key(id), cx.now).await?;
     let record = record.ok_or_else(|| invalid("the ID token's authorization has ended"))?;
     let authorization: Authorization = stored(&record)?;
-    if text("sub") != Some(&authorization.subject) || text("aud") != Some(&authorization.client) {
+    if text("sub") != Some(&authorization.subject) || text("azp").or(text("aud")) != Some(&authorization.client) {
         return Err(invalid("the ID token and its authorization differ"));
     }
     let client = cx.policy.clients.get(authorization.client.as_str()).filter(|c| !c.blocked);
