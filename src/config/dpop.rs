@@ -33,3 +33,22 @@ pub fn read(raw: &DpopTable, found: &mut Findings<'_>) -> Dpop {
     }
     rules
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::mistake::parse;
+    use std::path::Path;
+
+    #[test]
+    fn every_mistake_is_told_with_its_line_and_key() {
+        let text = "proof_lifetime = 301\nnonce = true\nnonce_lifetime = 5\n";
+        let raw: DpopTable = parse(Path::new("p.toml"), text).unwrap();
+        let mut found = Findings::of(Path::new("p.toml"), text);
+        assert!(read(&raw, &mut found).nonce);
+        let told: Vec<String> = found.mistakes.iter().map(ToString::to_string).collect();
+        assert!(told[0].starts_with("p.toml:1: proof_lifetime: between"), "{told:?}");
+        assert!(told[1].starts_with("p.toml:3: nonce_lifetime: between"), "{told:?}");
+        assert_eq!(read(&DpopTable::default(), &mut Findings::of(Path::new("p.toml"), "")), Dpop::default());
+    }
+}

@@ -97,6 +97,12 @@ fn proven(
 
 /// What the policy no longer lets an app exchange, its older tokens do not open either (F12).
 fn still_exchanged(policy: &Policy, opened: &Opened, special: &Special, route: &Route) -> Result<(), Denial> {
+    if let Some(act) = &special.more.act {
+        let app = act.client_id.as_deref().and_then(|id| policy.clients.get(id));
+        if policy.has_ended(&act.sub) || app.is_some_and(|app| app.blocked) {
+            return Err(Denial::InvalidToken);
+        }
+    }
     let app = policy.clients.get(&*opened.entitlement.client);
     let (Some(from), Some(app)) = (&special.more.exchanged_from, app) else { return Ok(()) };
     let origin = policy.clients.get(from.as_str()).is_some_and(|origin| !origin.blocked);

@@ -122,8 +122,8 @@ fn every_other_command_exists_and_the_sample_tables_are_accepted() {
         }
     }
     let gate = Gate::start();
-    let [intranet, intranet_app, people, saml, route, app, calendar, salesforce] = &blocks("toml")[..] else {
-        panic!("eight samples")
+    let [intranet, intranet_app, people, saml, route, app, calendar, salesforce, ..] = &blocks("toml")[..] else {
+        panic!("eight samples, and those of other pages' subjects behind them")
     };
     super::saml_config::files(&gate.path("conf"), "saml");
     fs::copy(gate.path("certs/ca.pem"), gate.path("certs/internal.pem")).unwrap();

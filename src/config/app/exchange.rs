@@ -88,3 +88,32 @@ pub fn read(raw: ExchangeTable, asset: Option<AssetTable>, app: Caller<'_>, foun
     });
     Exchange { from: raw.from, audiences: raw.audiences, actor_required: raw.actor_required, asset }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::app::read;
+    use std::path::Path;
+
+    const APP: &str = "client_id = \"a\"\nauth = \"none\"\nscopes = [\"api\"]\napproval = \"self\"\naudience = \"x\"\n";
+
+    fn told(more: &str) -> Vec<String> {
+        let mistakes = read(Path::new("a.toml"), &format!("{APP}{more}")).err().unwrap_or_default();
+        mistakes.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn every_mistake_is_told_with_its_line_and_key() {
+        let granted = "grants = [\"urn:ietf:params:oauth:grant-type:token-exchange\"]\n";
+        assert!(told(&format!("{granted}exchange = {{ audiences = [\"y\"] }}\nasset_tokens = {{}}\n")).is_empty());
+        for (more, line) in [
+            (format!("{granted}exchange = {{ from = [\"b\"] }}\n"), "a.toml:7: exchange: from needs an app that"),
+            (format!("{granted}exchange = {{ audiences = [\"a b\"] }}\n"), "a.toml:7: exchange: audiences are"),
+            (format!("{granted}asset_tokens = {{ lifetime = 0 }}\n"), "a.toml:7: asset_tokens: lifetime is"),
+            (format!("{granted}asset_tokens = {{ attributes = [\"shoe\"] }}\n"), "a.toml:7: asset_tokens: shoe is no"),
+            ("grants = []\nasset_tokens = {}\n".to_owned(), "a.toml:6: grants: exchange and asset_tokens need"),
+        ] {
+            let told = told(&more);
+            assert!(told.len() == 1 && told[0].starts_with(line), "{line} in {told:?}");
+        }
+    }
+}

@@ -144,3 +144,46 @@ async fn f12_a_policy_that_is_tightened_ends_exchanged_tokens_at_the_gate() {
     w.tokens.end_all("client/web", 600, w.clock.now()).await.unwrap();
     assert_eq!(ask(&w), Err(Denial::InvalidToken), "every token of web, and what came of it");
 }
+
+/// One table: situation × profile → status, error, description.
+#[tokio::test]
+async fn each_profile_has_its_own_errors_to_the_letter() {
+    let w = world_with(|policy| {
+        exchanges(policy);
+        policy.salesforce = Some(Arc::new(portcullis::policy::salesforce::Salesforce {
+            organization: "00D000000000062".into(),
+            instance_url: "https://acme.my.example".into(),
+            ..Default::default()
+        }));
+    })
+    .await;
+    let hers = alice(&w, "web").await;
+    let (access, refresh) = (kind("access_token"), kind("refresh_token"));
+    let good = [("subject_token", text(&hers, "access_token")), ("subject_token_type", &*access)];
+    let with = |more: &[(&'static str, &'static str)]| [&good[..], more].concat();
+    let situations = [
+        ("no subject token", vec![("subject_token_type", &*access)]),
+        ("unknown kind", vec![("subject_token", "x"), ("subject_token_type", "urn:x")]),
+        ("no such token", vec![("subject_token", "x"), ("subject_token_type", &*access)]),
+        (
+            "another app's refresh token",
+            vec![("subject_token", text(&hers, "refresh_token")), ("subject_token_type", &*refresh)],
+        ),
+        ("scope too wide", with(&[("scope", "write")])),
+        ("another audience", with(&[("audience", "https://other.example")])),
+        ("actor without kind", with(&[("actor_token", "x")])),
+        ("a kind that is not issued", with(&[("requested_token_type", "urn:x")])),
+    ];
+    let mut table = Vec::new();
+    for (situation, fields) in situations {
+        for (profile, path) in [("standard", "/oauth2/token"), ("salesforce", "/services/oauth2/token")] {
+            let client = [("grant_type", GRANT), ("client_id", "app"), ("client_secret", crate::provider::SECRET)];
+            let response = w.post(path, None, &[&client[..], &fields].concat()).await;
+            let body = read(&response);
+            let told = |name: &str| body[name].as_str().unwrap_or("–").to_owned();
+            let status = response.status().as_u16();
+            table.push(format!("{situation}, {profile}: {status} {}: {}", told("error"), told("error_description")));
+        }
+    }
+    insta::assert_snapshot!("exchange_errors", table.join("\n"));
+}
