@@ -43,6 +43,12 @@ pub struct Metrics {
     pub ready: IntGauge,
     /// Answers that the store did not give, by operation.
     pub store_errors: IntCounterVec,
+    /// Whether an upstream's address takes requests, by route and address.
+    pub upstream_healthy: IntGaugeVec,
+    /// What the requirement that is going to come would have decided.
+    pub shadow_decisions: IntCounterVec,
+    /// Streams ended with what let them in.
+    pub streams_ended: IntCounterVec,
     /// Open connections.
     pub connections: IntGauge,
     /// Requests in flight.
@@ -133,6 +139,17 @@ impl Metrics {
             feed_age: gauge("feed_age_milliseconds", "How long ago all announced revocations were known, -1 if never"),
             ready: gauge("revocations_known", "1 while revocations are known, so that the gate decides"),
             store_errors: counters("store_errors_total", "Answers that the store did not give", &["operation"]),
+            upstream_healthy: gauges(
+                "upstream_healthy",
+                "Whether an upstream's address takes requests",
+                &["route", "address"],
+            ),
+            shadow_decisions: counters(
+                "shadow_decisions_total",
+                "What shadow requirements would have decided",
+                &["route", "outcome", "reason"],
+            ),
+            streams_ended: counters("streams_ended_total", "Streams ended with their authorization", &["route"]),
             connections: gauge("connections", "Open connections"),
             in_flight: gauge("requests_in_flight", "Requests in flight"),
             connections_refused: counter("connections_refused_total", "Connections refused for want of room"),

@@ -48,6 +48,7 @@ fn serve(kind: &str, folder: &Path, plain: &str, tls: &str, upstream: &str) {
         access_log: Log::off(),
         peers: Default::default(),
         pace: Default::default(),
+        proxies: Default::default(),
     };
     let mut service = http_proxy_service(&server.configuration, gate());
     service.add_tcp(plain);

@@ -11,6 +11,8 @@ pub mod saml;
 pub mod server;
 pub mod sign_in;
 pub mod store;
+pub mod terms;
+pub mod upstream;
 pub mod user;
 
 use crate::{

@@ -1,15 +1,18 @@
 //! `[[route]]` tables of `conf/portcullis.toml`.
-use super::{mistake::Findings, scopes};
+use super::{
+    mistake::Findings,
+    scopes,
+    terms::{self, CorsTable, HeaderRulesTable, LimitTable, MaintenanceTable, RewriteTable, ShadowTable, TermsTables},
+    upstream::{self, UpstreamTable},
+};
 use crate::policy::route::{
-    Address, Auth, Authorities, ErrorStyle, IdentityHeaders, PathRule, Requirement, Route, TokenRelay, Upstream,
-    resource_metadata_path,
+    Auth, ErrorStyle, IdentityHeaders, PathRule, Requirement, Route, TokenRelay, resource_metadata_path,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
 };
 
 /// Which requests go where, and what they must carry.
@@ -62,6 +65,23 @@ pub struct RouteTable {
     /// Names of the identity headers.
     #[serde(default)]
     headers: HeaderTable,
+    /// Pages of which other origins may call it.
+    cors: Option<CorsTable>,
+    /// What changes in a request's headers.
+    #[serde(default)]
+    request_headers: HeaderRulesTable,
+    /// What changes in a response's headers.
+    #[serde(default)]
+    response_headers: HeaderRulesTable,
+    /// The beginning of the path exchanged after the decision.
+    rewrite: Option<RewriteTable>,
+    /// How many requests.
+    #[serde(default)]
+    limit: Vec<LimitTable>,
+    /// Closed for now.
+    maintenance: Option<MaintenanceTable>,
+    /// What it is going to need: reported, not enforced.
+    shadow: Option<ShadowTable>,
 }
 
 /// What one method needs.
@@ -82,24 +102,6 @@ struct MethodTable {
     proof_of_possession: bool,
 }
 
-/// An upstream.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct UpstreamTable {
-    /// `host:port`, taken in turn.
-    addresses: Vec<String>,
-    /// Verified TLS with this server name; plain HTTP without.
-    tls_name: Option<String>,
-    /// PEM of the certificate authorities to trust in place of the system's; relative to this file.
-    ca_file: Option<String>,
-    /// Milliseconds to connect.
-    #[serde(default = "two_seconds")]
-    connect_timeout_ms: u64,
-    /// Milliseconds between two reads.
-    #[serde(default = "half_a_minute")]
-    read_timeout_ms: u64,
-}
-
 /// Names of the identity headers set for the upstream.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -117,14 +119,6 @@ impl Default for HeaderTable {
         let named = |name: &str| name.to_owned();
         Self { user: named("X-Forwarded-User"), client: named("X-Auth-Client"), scopes: named("X-Auth-Scopes") }
     }
-}
-
-fn two_seconds() -> u64 {
-    2_000
-}
-
-fn half_a_minute() -> u64 {
-    30_000
 }
 
 /// Headers that frame or steer a request, which no identity may be written over.
@@ -179,6 +173,17 @@ pub fn read(raw: RouteTable, issuer: &str, found: &mut Findings<'_>) -> Route {
         client: header(&raw.headers.client, usual.client),
         scopes: header(&raw.headers.scopes, usual.scopes),
     };
+    let tables = TermsTables {
+        cors: raw.cors,
+        request_headers: raw.request_headers,
+        response_headers: raw.response_headers,
+        rewrite: raw.rewrite,
+        limit: raw.limit,
+        maintenance: raw.maintenance,
+        shadow: raw.shadow,
+    };
+    let names = [&headers.user, &headers.client, &headers.scopes];
+    let terms = terms::read(tables, &path, &raw.methods, names, whole.public, found);
     Route {
         name: raw.name.into(),
         host: raw.host.map(|h| h.to_ascii_lowercase()),
@@ -188,48 +193,12 @@ pub fn read(raw: RouteTable, issuer: &str, found: &mut Findings<'_>) -> Route {
         per_method,
         resource: resource.into(),
         auth: raw.auth,
-        upstream: upstream(raw.upstream, found),
+        upstream: upstream::read(raw.upstream, found),
         relay: raw.token,
         errors: raw.errors,
         headers,
+        terms,
         turn: Arc::default(),
         counts: Arc::default(),
-    }
-}
-
-fn upstream(raw: UpstreamTable, found: &mut Findings<'_>) -> Upstream {
-    let with_port = |a: &String| {
-        a.rsplit_once(':').is_some_and(|(host, port)| {
-            let bracketed = host.starts_with('[') && host.ends_with(']');
-            !host.is_empty() && (bracketed || !host.contains(':')) && port.parse::<u16>().is_ok_and(|p| p > 0)
-        })
-    };
-    if raw.addresses.is_empty() || !raw.addresses.iter().all(with_port) {
-        found.wrong("addresses", "one or more of host:port");
-    }
-    if raw.ca_file.is_some() && raw.tls_name.is_none() {
-        found.wrong("ca_file", "needs tls_name: without it the upstream is spoken to in plain HTTP");
-    }
-    if !(1..=60_000).contains(&raw.connect_timeout_ms) {
-        found.wrong("connect_timeout_ms", "between 1 and 60000");
-    }
-    if !(1..=3_600_000).contains(&raw.read_timeout_ms) {
-        found.wrong("read_timeout_ms", "between 1 and 3600000");
-    }
-    let folder = found.folder();
-    let authorities = raw.ca_file.map(|file| {
-        let read = super::certificate::authorities(&folder.join(&file)).map_err(|why| format!("{file}: {why}"));
-        let sound = read.and_then(|all| match all.iter().find_map(|c| webpki::anchor_from_trusted_cert(c).err()) {
-            Some(e) => Err(format!("{file}: not the certificate of an authority: {e}")),
-            None => Ok(all),
-        });
-        Authorities::of(found.or("ca_file", sound, Vec::new()))
-    });
-    Upstream {
-        addresses: raw.addresses.iter().map(|a| Address::of(a)).collect(),
-        tls_name: raw.tls_name,
-        authorities,
-        connect_timeout: Duration::from_millis(raw.connect_timeout_ms),
-        read_timeout: Duration::from_millis(raw.read_timeout_ms),
     }
 }

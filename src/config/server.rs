@@ -1,6 +1,6 @@
 //! `[server]` of `conf/portcullis.toml`: what a reload cannot change.
 use super::mistake::Findings;
-use crate::{store::Backend, token::keys::wrapping::Places};
+use crate::{model::Ranges, store::Backend, token::keys::wrapping::Places};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::{
@@ -31,6 +31,12 @@ pub struct ServerTable {
     /// Mebibytes of opened tokens kept in the cache.
     #[serde(default = "sixty_four")]
     cache_mib: u64,
+    /// Proxies in front whose `X-Forwarded-For` and PROXY headers are believed: addresses, ranges and networks.
+    #[serde(default)]
+    trusted_proxies: Vec<String>,
+    /// Those of `listen` where each connection begins with a PROXY header (version 1 or 2) of a trusted proxy.
+    #[serde(default)]
+    proxy_protocol: Vec<SocketAddr>,
     /// Seconds for a TLS handshake.
     #[serde(default = "ten")]
     handshake_timeout: u64,
@@ -71,6 +77,10 @@ pub struct Settings {
     pub threads: usize,
     /// Bytes of the token cache.
     pub cache_bytes: u64,
+    /// Proxies that are believed.
+    pub trusted_proxies: Ranges,
+    /// Listeners where connections begin with a PROXY header.
+    pub proxy_protocol: Vec<SocketAddr>,
     /// Limit of a TLS handshake.
     pub handshake_timeout: Duration,
     /// Limit of a request's header.
@@ -145,6 +155,14 @@ pub fn read(raw: ServerTable, dev: bool, found: &mut Findings<'_>) -> Settings {
     if raw.threads.is_some_and(|t| !(1..=1024).contains(&t)) {
         found.wrong("threads", "between 1 and 1024");
     }
+    let trusted = Ranges::parse(&raw.trusted_proxies);
+    let trusted_proxies = found.or("trusted_proxies", trusted, Ranges::default());
+    if raw.proxy_protocol.iter().any(|a| !raw.listen.contains(a)) {
+        found.wrong("proxy_protocol", "names addresses of listen");
+    }
+    if !raw.proxy_protocol.is_empty() && raw.trusted_proxies.is_empty() {
+        found.wrong("proxy_protocol", "needs trusted_proxies: anybody could say to be anybody");
+    }
     let folder = found.folder();
     let place = |path: &Path| folder.join(path);
     Settings {
@@ -156,6 +174,8 @@ pub fn read(raw: ServerTable, dev: bool, found: &mut Findings<'_>) -> Settings {
         keys: None,
         threads: raw.threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1),
         cache_bytes: raw.cache_mib.saturating_mul(1 << 20),
+        trusted_proxies,
+        proxy_protocol: raw.proxy_protocol,
         handshake_timeout: Duration::from_secs(raw.handshake_timeout),
         header_timeout: Duration::from_secs(raw.header_timeout),
         body_timeout: Duration::from_secs(raw.body_timeout),

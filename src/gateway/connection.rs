@@ -1,15 +1,11 @@
 //! From an accepted socket to requests: TLS, and deadlines that Pingora does not keep.
-use super::{
-    ctx::{HeaderSeen, KEEPALIVE},
-    http2,
-    proxy::Gateway,
-};
-use crate::{config::certificate::Certificates, metrics::Metrics};
+use super::{ctx::KEEPALIVE, http2, proxy::Gateway, proxy_protocol, watch::Watch};
+use crate::{config::certificate::Certificates, metrics::Metrics, model::Ranges};
 use arc_swap::ArcSwap;
 use pingora::{
     apps::{HttpServerApp, ServerApp},
     listeners::tls::Acceptor,
-    protocols::{ALPN, Stream, http::ServerSession},
+    protocols::{ALPN, GetSocketDigest, Stream, http::ServerSession, l4::stream::Stream as L4Stream},
     proxy::HttpProxy,
     server::ShutdownWatch,
 };
@@ -18,13 +14,7 @@ use rustls::{
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 
 /// Limits of one listener's connections.
@@ -38,11 +28,31 @@ pub struct Limits {
     pub connections: usize,
 }
 
+/// Who stands in front, and may say who is behind.
+#[derive(Clone, Debug, Default)]
+pub struct Proxies {
+    /// Whom to believe.
+    pub trusted: Ranges,
+    /// Listeners where each connection begins with a PROXY header.
+    pub listeners: Vec<SocketAddr>,
+}
+
+impl Proxies {
+    /// Whether connections to `local` begin with a PROXY header.
+    fn speak_at(&self, local: Option<SocketAddr>) -> bool {
+        let at = |listener: &SocketAddr, local: SocketAddr| {
+            listener.port() == local.port() && (listener.ip().is_unspecified() || listener.ip() == local.ip())
+        };
+        local.is_some_and(|local| self.listeners.iter().any(|listener| at(listener, local)))
+    }
+}
+
 /// What stands before the proxy on an HTTPS listener.
 pub struct Front {
     proxy: Arc<HttpProxy<Gateway>>,
     acceptor: Acceptor,
     limits: Limits,
+    proxies: Proxies,
     room: Arc<Semaphore>,
     metrics: Arc<Metrics>,
 }
@@ -65,9 +75,32 @@ impl Front {
             proxy: Arc::new(proxy),
             acceptor: Acceptor::from_server_config(Arc::new(config)),
             limits,
+            proxies: Proxies::default(),
             room: Arc::new(Semaphore::new(limits.connections)),
             metrics,
         })
+    }
+
+    /// The same, with proxies in front.
+    #[must_use]
+    pub fn behind(self, proxies: Proxies) -> Self {
+        Self { proxies, ..self }
+    }
+
+    /// Takes off a PROXY header where one has to come; `None` if it does not, or from somebody who may not say it.
+    async fn introduced(&self, socket: &mut L4Stream) -> Option<()> {
+        if self.proxies.listeners.is_empty() {
+            return Some(());
+        }
+        let digest = socket.get_socket_digest()?;
+        if !self.proxies.speak_at(digest.local_addr().and_then(|a| a.as_inet()).copied()) {
+            return Some(());
+        }
+        let peer = digest.peer_addr().and_then(|a| a.as_inet())?.ip();
+        if !self.proxies.trusted.contain(peer) {
+            return None;
+        }
+        proxy_protocol::unwrap(socket).await
     }
 
     /// HTTP/1: each header must be whole within its time, however slowly its bytes drip.
@@ -79,20 +112,14 @@ impl Front {
             if let Some(settings) = settings {
                 pingora::apps::HttpPersistentSettings::apply_to_session(settings, &mut session);
             }
-            let seen = Arc::new(AtomicBool::new(false));
-            session.set_connection_user_context(Some(Box::new(HeaderSeen::new(seen.clone()))));
-            let work = self.proxy.process_new_http(session, shutdown);
+            let watch = Arc::new(Watch::default());
             // A connection may first be idle for the time that keep-alive grants.
             let limit = self.limits.header + Duration::from_secs(KEEPALIVE);
-            let late = async {
-                tokio::time::sleep(limit).await;
-                if seen.load(Ordering::Acquire) {
-                    std::future::pending::<()>().await;
-                }
-            };
             next = tokio::select! {
-                done = work => done.map(pingora::apps::ReusedHttpStream::consume),
-                () = late => None,
+                done = watch.clone().over(self.proxy.process_new_http(session, shutdown)) => {
+                    done.map(pingora::apps::ReusedHttpStream::consume)
+                }
+                () = watch.ended_or_late(limit) => None,
             };
         }
     }
@@ -106,12 +133,15 @@ impl ServerApp for Front {
             return None;
         };
         // Plain sockets come from the listener; anything else is a mistake in the wiring.
-        let socket = stream.into_any().downcast::<pingora::protocols::l4::stream::Stream>().ok()?;
+        let mut socket = stream.into_any().downcast::<L4Stream>().ok()?;
         let _open = self.metrics.connection_opened();
-        let handshake = tokio::time::timeout(self.limits.handshake, self.acceptor.tls_handshake(*socket));
-        let stream = match handshake.await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(_)) | Err(_) => {
+        let handshake = async {
+            self.introduced(&mut socket).await?;
+            self.acceptor.tls_handshake(*socket).await.ok()
+        };
+        let stream = match tokio::time::timeout(self.limits.handshake, handshake).await {
+            Ok(Some(stream)) => stream,
+            Ok(None) | Err(_) => {
                 self.metrics.handshakes_failed.inc();
                 return None;
             }

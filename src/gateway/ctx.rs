@@ -1,11 +1,13 @@
 //! What one request carries through the phases.
+use super::terms::RateLimit;
 use super::{guard::Permit, pace::Brought, upstream::Attempt};
-use crate::{metrics::Counted, secret};
+use crate::{metrics::Counted, policy::route::Taken, secret};
 use http::{HeaderMap, HeaderValue};
 use std::{
+    net::IpAddr,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -14,21 +16,6 @@ const NOTHING: HeaderValue = HeaderValue::from_static("");
 
 /// Idle seconds that an HTTP/1.1 connection is kept.
 pub const KEEPALIVE: u64 = 10;
-
-/// Travels with a connection's session, and tells that the header has been read.
-pub struct HeaderSeen(Arc<AtomicBool>);
-
-impl HeaderSeen {
-    /// Raises `flag` when told.
-    pub fn new(flag: Arc<AtomicBool>) -> Self {
-        Self(flag)
-    }
-
-    /// The header has been read.
-    pub fn tell(&self) {
-        self.0.store(true, Ordering::Release);
-    }
-}
 
 /// A permit, and the issuer of the policy that gave it: one request sees one policy.
 pub struct Admitted {
@@ -44,6 +31,8 @@ pub struct Ctx {
     pub admitted: Option<Admitted>,
     /// The request's identifier in logs and at the upstream.
     pub request_id: HeaderValue,
+    /// From where it comes.
+    pub address: Option<IpAddr>,
     /// W3C Trace Context, as it came or begun here.
     pub traceparent: HeaderValue,
     /// The host asked for, lower case, without port.
@@ -62,6 +51,14 @@ pub struct Ctx {
     pub attempt: Attempt,
     /// How many of them did not answer.
     pub failed: usize,
+    /// Which of them it has tried, a bit each, where they are balanced.
+    pub tried: u64,
+    /// The one it uses, where they are balanced.
+    pub taken: Option<Taken>,
+    /// Where it stands with the route's limits.
+    pub rate: Option<RateLimit>,
+    /// What a shadow requirement would have decided.
+    pub shadow: Option<&'static str>,
     /// What its body has brought.
     pub body: Brought,
     /// Counts it as in flight.
@@ -74,6 +71,7 @@ impl Ctx {
         Self {
             admitted: None,
             request_id: NOTHING,
+            address: None,
             traceparent: NOTHING,
             host: NOTHING,
             route: "none".into(),
@@ -83,6 +81,10 @@ impl Ctx {
             sent: None,
             attempt: Attempt::First,
             failed: 0,
+            tried: 0,
+            taken: None,
+            rate: None,
+            shadow: None,
             body: Brought::default(),
             counted: None,
         }

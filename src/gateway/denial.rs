@@ -1,7 +1,7 @@
 //! What a refused request is told (RFC 6750 §3).
 use super::guard::Denial;
 use crate::{
-    policy::route::{ErrorStyle, Route},
+    policy::route::{Asked, ErrorStyle, Route},
     provider::possession::NONCE,
     token::proof::ALGORITHMS,
 };
@@ -108,6 +108,8 @@ pub struct Told {
     pub proof: bool,
     /// For the next proof (RFC 9449 §9).
     pub nonce: Option<String>,
+    /// The route's terms.
+    pub terms: Asked,
 }
 
 impl Told {
@@ -127,6 +129,7 @@ impl Told {
             allow: String::new(),
             proof: requirement.proof,
             nonce: None,
+            terms: route.terms.clone(),
         }
     }
 }
@@ -138,6 +141,8 @@ pub fn failure(status: u16, style: ErrorStyle) -> Response<Bytes> {
         StatusCode::BAD_GATEWAY => ("bad_gateway", "the upstream did not answer"),
         StatusCode::GATEWAY_TIMEOUT => ("gateway_timeout", "the upstream took too long"),
         StatusCode::PAYLOAD_TOO_LARGE => ("invalid_request", "the body is too large"),
+        StatusCode::TOO_MANY_REQUESTS => ("rate_limited", "a limit of requests is reached"),
+        StatusCode::SERVICE_UNAVAILABLE => ("temporarily_unavailable", "no upstream takes requests now"),
         StatusCode::REQUEST_TIMEOUT => ("invalid_request", "the request came too slowly"),
         s if s.is_client_error() => ("invalid_request", "the request is malformed"),
         _ => ("server_error", "the request could not be served"),
@@ -146,7 +151,11 @@ pub fn failure(status: u16, style: ErrorStyle) -> Response<Bytes> {
         ErrorStyle::Oauth => json!({"error": code, "error_description": description}),
         ErrorStyle::Salesforce => json!([{"message": description, "errorCode": code.to_ascii_uppercase()}]),
     };
-    json_response(status, &body)
+    let mut response = json_response(status, &body);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
 }
 
 fn json_response(status: StatusCode, body: &serde_json::Value) -> Response<Bytes> {

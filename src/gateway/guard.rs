@@ -7,7 +7,7 @@ use crate::{
     clock::Timestamp,
     policy::{
         Policy,
-        route::{Auth, Found, Route},
+        route::{Auth, Found, Requirement, Route},
     },
     token::{OpenError, Opened, Tokens},
 };
@@ -67,6 +67,7 @@ pub enum Denial {
 }
 
 /// What a request carries to show who it is.
+#[derive(Clone)]
 pub struct Carried<'a> {
     /// Its headers.
     pub headers: &'a HeaderMap,
@@ -99,9 +100,20 @@ pub fn check(
         Found::MethodNotAllowed(_) => return Err(Denial::MethodNotAllowed),
         Found::NotFound => return Err(Denial::NotFound),
     };
-    let requirement = route.requirement(method);
+    let opened = decide((policy, tokens), (&route, route.requirement(method)), (path, method), &carried, now)?;
+    Ok(Permit { route, opened })
+}
+
+/// Whether what a request carries satisfies `requirement` of `route`, and for whom; nobody where it is public.
+pub fn decide(
+    (policy, tokens): (&Policy, &Tokens),
+    (route, requirement): (&Route, &Requirement),
+    (path, method): (&str, &str),
+    carried: &Carried<'_>,
+    now: Timestamp,
+) -> Result<Option<Arc<Opened>>, Denial> {
     if requirement.public {
-        return Ok(Permit { route, opened: None });
+        return Ok(None);
     }
     let failed = |error| match error {
         OpenError::Unavailable => Denial::Unavailable,
@@ -113,7 +125,7 @@ pub fn check(
         Credential::Dpop(token) => (Some(token), true),
         Credential::None | Credential::Malformed => (None, false),
     };
-    let opened = match (came, carried.session, route.auth) {
+    let opened = match (came, carried.session.clone(), route.auth) {
         (Credential::Bearer(token) | Credential::Dpop(token), _, Auth::Token | Auth::Both) => {
             match tokens.open_bytes(token, now) {
                 // What opens is well formed: the question is put to the others alone.
@@ -128,33 +140,47 @@ pub fn check(
         (Credential::Malformed, _, _) => return Err(Denial::InvalidRequest),
         (Credential::None | Credential::Bearer(_) | Credential::Dpop(_), _, _) => return Err(Denial::Unauthenticated),
     };
-    let entitlement = &opened.entitlement;
     let refused = |why| {
-        tokens.tally.denied(&entitlement.client, &opened.subject, now);
+        tokens.tally.denied(&opened.entitlement.client, &opened.subject, now);
         Err(why)
     };
-    let Some(standing) = policy.standing(&opened, now).filter(|_| entitlement.opens(&route.resource)) else {
-        return refused(Denial::InvalidToken);
+    if let Err(why) = entitled(policy, (route, requirement), &opened, carried.address, now) {
+        return refused(why);
+    }
+    let shown = Shown { token, bound, headers: carried.headers, authority: carried.authority, path, method };
+    match possession::check((policy, tokens), (route, requirement), &opened, shown, now) {
+        Ok(()) => Ok(Some(opened)),
+        // A question, not an attempt.
+        Err(Denial::UseNonce) => Err(Denial::UseNonce),
+        Err(why) => refused(why),
+    }
+}
+
+/// Whether what was opened is enough for a request from `address`, by the policy in force; asked again while a stream
+/// lasts.
+pub fn entitled(
+    policy: &Policy,
+    (route, requirement): (&Route, &Requirement),
+    opened: &Opened,
+    address: Option<IpAddr>,
+    now: Timestamp,
+) -> Result<(), Denial> {
+    let entitlement = &opened.entitlement;
+    let Some(standing) = policy.standing(opened, now).filter(|_| entitlement.opens(&route.resource)) else {
+        return Err(Denial::InvalidToken);
     };
     let client = standing.client;
-    if !policy.admits(client, standing.user.map(|u| &**u), carried.address, opened.shown()) {
-        return refused(Denial::IpRestricted);
+    if !policy.admits(client, standing.user.map(|u| &**u), address, opened.shown()) {
+        return Err(Denial::IpRestricted);
     }
     // A scope taken from the app is gone from its older tokens too.
     let holds = |scope: &str| entitlement.scopes.contains(scope) && client.scopes.contains(scope);
     let any = requirement.any.is_empty() || requirement.any.iter().any(holds);
     if !any || !requirement.all.iter().all(holds) {
-        return refused(Denial::InsufficientScope);
+        return Err(Denial::InsufficientScope);
     }
     if !requirement.clients.is_empty() && !requirement.clients.contains(&*entitlement.client) {
-        return refused(Denial::ClientNotAllowed);
+        return Err(Denial::ClientNotAllowed);
     }
-    let shown = Shown { token, bound, headers: carried.headers, authority: carried.authority, path, method };
-    match possession::check((policy, tokens), (&route, requirement), &opened, shown, now) {
-        Ok(()) => {}
-        // A question, not an attempt.
-        Err(Denial::UseNonce) => return Err(Denial::UseNonce),
-        Err(why) => return refused(why),
-    }
-    Ok(Permit { route, opened: Some(opened) })
+    Ok(())
 }

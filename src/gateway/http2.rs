@@ -1,5 +1,5 @@
 //! HTTP/2 from a connection to its requests: Pingora's streams, with deadlines and bounds of our own.
-use super::{connection::Limits, proxy::Gateway};
+use super::{connection::Limits, proxy::Gateway, watch::Watch};
 use pingora::{
     apps::HttpServerApp,
     protocols::{
@@ -76,7 +76,12 @@ pub async fn serve(proxy: &Arc<HttpProxy<Gateway>>, stream: Stream, shutdown: &S
                 let (proxy, shutdown) = (proxy.clone(), shutdown.clone());
                 tokio::spawn(async move {
                     let _unfinished = unfinished;
-                    proxy.process_new_http(ServerSession::new_http2(session), &shutdown).await;
+                    let watch = Arc::new(Watch::default());
+                    let session = ServerSession::new_http2(session);
+                    tokio::select! {
+                        _ = watch.clone().over(proxy.process_new_http(session, &shutdown)) => {}
+                        () = watch.ended() => {}
+                    }
                 });
             }
         }

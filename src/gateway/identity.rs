@@ -1,9 +1,14 @@
 //! What an upstream is told about the caller, and what a caller may not tell it (S62).
 use super::ctx::{Admitted, Ctx};
-use crate::{clock::Timestamp, policy::route::TokenRelay, provider::possession::HEADER, token::Tokens};
+use crate::{
+    clock::Timestamp,
+    policy::route::{Protocol, Rewrite, TokenRelay},
+    provider::possession::HEADER,
+    token::Tokens,
+};
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{AUTHORIZATION, COOKIE},
+    header::{AUTHORIZATION, COOKIE, TE},
 };
 use pingora::{http::RequestHeader, prelude::*};
 
@@ -41,7 +46,9 @@ pub fn identify(
     let route = admitted.permit.route();
     let names = &route.headers;
     let ours = [names.user.as_str(), names.client.as_str(), names.scopes.as_str()];
-    edit(request, |given| {
+    let terms = route.terms.as_deref();
+    let rewrite = terms.and_then(|terms| terms.rewrite.as_ref());
+    edit(request, rewrite, |given| {
         let mut headers = HeaderMap::with_capacity(given.len() + ADDED);
         let mut name = None;
         for (next, value) in given {
@@ -58,6 +65,13 @@ pub fn identify(
                 continue;
             }
             headers.append(name, value);
+        }
+        if let Some(terms) = terms {
+            terms.request_headers.apply(&mut headers);
+        }
+        if route.upstream.protocol == Protocol::Grpc {
+            // Hop by hop, so Pingora has taken it away, and without it there are no trailers.
+            headers.insert(TE, HeaderValue::from_static("trailers"));
         }
         headers.insert(REQUEST_ID, ctx.request_id.clone());
         headers.insert(TRACEPARENT, ctx.traceparent.clone());
@@ -91,15 +105,28 @@ pub fn identify(
 
 /// Changes the headers in one go. Pingora keeps the spelling of each name in a second map that every single change has
 /// to follow; here it is given up, as over HTTP/2 there is none, and an upstream must not care (RFC 9110 §5.1).
-fn edit(request: &mut RequestHeader, change: impl FnOnce(HeaderMap) -> Result<HeaderMap>) -> Result<()> {
+fn edit(
+    request: &mut RequestHeader,
+    rewrite: Option<&Rewrite>,
+    change: impl FnOnce(HeaderMap) -> Result<HeaderMap>,
+) -> Result<()> {
     let raw = request.raw_path();
+    let rewritten = rewrite.map(|rule| rule.apply(raw));
     // What the URI does not give back byte for byte has to be put back.
     let raw = (Some(raw) != request.uri.path_and_query().map(|p| p.as_str().as_bytes())).then(|| raw.to_vec());
     let empty = RequestHeader::from(http::Request::new(()).into_parts().0);
     let mut parts: http::request::Parts = std::mem::replace(request, empty).into();
     parts.headers = change(parts.headers)?;
+    if let (Some(target), true) = (&rewritten, parts.uri.authority().is_some()) {
+        let mut uri = parts.uri.into_parts();
+        let target = http::uri::PathAndQuery::try_from(target.as_slice());
+        uri.path_and_query = Some(target.or_err(InternalError, "the rewritten target")?);
+        parts.uri = http::Uri::from_parts(uri).or_err(InternalError, "the rewritten target")?;
+        *request = parts.into();
+        return Ok(());
+    }
     *request = parts.into();
-    match raw {
+    match rewritten.or(raw) {
         Some(raw) => request.set_raw_path(&raw),
         None => Ok(()),
     }

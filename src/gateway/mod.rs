@@ -1,5 +1,8 @@
 //! The gate: what must be decided before a request may go to an upstream.
+pub mod address;
 pub mod admin;
+mod answer;
+mod balance;
 pub mod canonical;
 pub mod connection;
 pub mod credential;
@@ -7,11 +10,16 @@ pub mod ctx;
 pub mod denial;
 pub mod framing;
 pub mod guard;
+pub mod health;
+mod host;
 pub mod http2;
 pub mod identity;
 pub mod mount;
 pub mod pace;
 pub mod possession;
 pub mod proxy;
+pub mod proxy_protocol;
 pub mod server;
+pub mod terms;
 pub mod upstream;
+pub mod watch;

@@ -2,7 +2,7 @@
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
 use pingora::{http::ResponseHeader, prelude::*, proxy::Session};
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 /// Largest body that the authorization server reads, bytes.
 const MAX_BODY: usize = 1 << 20;
@@ -12,11 +12,12 @@ const UNWANTED_TIME: Duration = Duration::from_millis(500);
 
 /// Reads the request whole.
 pub async fn read(session: &mut Session) -> Result<Request<Bytes>> {
-    read_within(session, BODY_TIME).await
+    let address = session.client_addr().and_then(|a| a.as_inet()).map(|a| a.ip());
+    read_within(session, address, BODY_TIME).await
 }
 
-/// The same, for a body that must be there within `limit`.
-pub async fn read_within(session: &mut Session, limit: Duration) -> Result<Request<Bytes>> {
+/// The same, of a client at `address`, whose body must be there within `limit`.
+pub async fn read_within(session: &mut Session, address: Option<IpAddr>, limit: Duration) -> Result<Request<Bytes>> {
     let mut body = BytesMut::new();
     let read = async {
         while let Some(part) = session.read_request_body().await? {
@@ -35,8 +36,8 @@ pub async fn read_within(session: &mut Session, limit: Duration) -> Result<Reque
     *request.method_mut() = head.method.clone();
     *request.uri_mut() = head.uri.clone();
     *request.headers_mut() = head.headers.clone();
-    if let Some(address) = session.client_addr().and_then(|a| a.as_inet()) {
-        request.extensions_mut().insert(crate::provider::ClientAddress(address.ip()));
+    if let Some(address) = address {
+        request.extensions_mut().insert(crate::provider::ClientAddress(address));
     }
     Ok(request)
 }

@@ -1,28 +1,33 @@
 //! What happens to a request, top to bottom: Pingora's phases, a few lines each.
 use super::{
+    address, balance,
     canonical::canonical,
-    ctx::{Admitted, Ctx, HeaderSeen, KEEPALIVE},
+    connection::Proxies,
+    ctx::{Admitted, Ctx, KEEPALIVE},
     denial::Told,
     framing,
     guard::{self, Carried, Denial},
+    host::{authority, host, named},
     identity::{self, Arrival},
     mount,
     pace::Pace,
+    terms,
     upstream::Peers,
+    watch,
 };
 use crate::{
     clock::Clock,
     log::Log,
     metrics::Metrics,
     policy::{
-        Policy, SharedPolicy,
-        route::{Auth, ErrorStyle, Found},
+        SharedPolicy,
+        route::{Auth, ErrorStyle, Found, Protocol},
     },
     provider::{Provider, gate_session},
-    token::{Opened, Tokens},
+    token::Tokens,
 };
 use bytes::Bytes;
-use http::{StatusCode, header::HOST};
+use http::StatusCode;
 use pingora::{
     http::{RequestHeader, ResponseHeader},
     prelude::*,
@@ -30,7 +35,6 @@ use pingora::{
 };
 use serde_json::json;
 use std::{
-    any::Any,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -53,9 +57,11 @@ pub struct Gateway {
     /// One line a request.
     pub access_log: Log,
     /// The ways to upstreams.
-    pub peers: Peers,
+    pub peers: Arc<Peers>,
     /// How slowly bodies may come.
     pub pace: Pace,
+    /// Proxies in front.
+    pub proxies: Proxies,
 }
 
 #[async_trait::async_trait]
@@ -66,13 +72,8 @@ impl ProxyHttp for Gateway {
         Ctx::new()
     }
 
-    fn on_connection_reuse(&self, _session: &mut Session, _ctx: &mut Ctx, carried: Box<dyn Any + Send + Sync>) {
-        if let Some(seen) = carried.downcast_ref::<HeaderSeen>() {
-            seen.tell();
-        }
-    }
-
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        watch::header_seen();
         // Pingora's default is to keep an idle connection for ever.
         session.set_keepalive(Some(KEEPALIVE));
         session.set_read_timeout(Some(self.pace.pause));
@@ -83,6 +84,7 @@ impl ProxyHttp for Gateway {
         };
         let request = session.req_header();
         ctx.begin(&request.headers);
+        ctx.address = address::client(session, &self.proxies.trusted);
         ctx.counted = Some(self.metrics.request_begun());
         let raw = request.raw_path();
         let raw = raw.split(|b| *b == b'?').next().unwrap_or(raw);
@@ -92,13 +94,18 @@ impl ProxyHttp for Gateway {
         };
         if self.provider.owns(path) {
             (ctx.outcome, ctx.reason) = ("local", "provider");
-            let request = mount::read_within(session, self.pace.pause).await?;
+            let request = mount::read_within(session, ctx.address, self.pace.pause).await?;
             let mut response = self.provider.handle(request).await;
             response.headers_mut().insert(identity::REQUEST_ID, ctx.request_id.clone());
             mount::send(session, response).await?;
             return Ok(true);
         }
         let policy = self.policy.load();
+        if let Some(response) = terms::to_preflight(&policy, &host, path, request) {
+            (ctx.outcome, ctx.reason) = ("local", "preflight");
+            mount::send(session, response).await?;
+            return Ok(true);
+        }
         let method = request.method.as_str();
         let asked = (host.as_str(), path, method);
         ctx.host = http::HeaderValue::from_str(&host).unwrap_or(http::HeaderValue::from_static("invalid"));
@@ -106,11 +113,29 @@ impl ProxyHttp for Gateway {
             Ok(opened) => opened,
             Err(denial) => return self.deny(session, ctx, denial, Told::nothing(ErrorStyle::Oauth)).await,
         };
-        let address = session.client_addr().and_then(|a| a.as_inet()).map(|a| a.ip());
-        let carried = Carried { headers: &request.headers, session: session_of, address, authority: named(request) };
-        match guard::check(&policy, &self.tokens, asked, carried, self.clock.now()) {
+        let carried =
+            Carried { headers: &request.headers, session: session_of, address: ctx.address, authority: named(request) };
+        let now = self.clock.now();
+        match guard::check(&policy, &self.tokens, asked, carried.clone(), now) {
             Ok(permit) => {
                 ctx.route = permit.route().name.clone();
+                if let Some(asked) = &permit.route().terms {
+                    if let Some(requirement) = &asked.shadow {
+                        let rules = (&**policy, &*self.tokens);
+                        let decided =
+                            terms::shadow(rules, (&permit, requirement), (path, method), &carried, now, &self.metrics);
+                        ctx.shadow = Some(decided);
+                    }
+                    if asked.maintenance.is_some() {
+                        return self.turn_away(session, ctx, "maintenance", &Told::of(permit.route(), method)).await;
+                    }
+                    if !asked.limits.is_empty() {
+                        ctx.rate = terms::count(&asked.limits, &permit, ctx.address, |limit| self.peers.buckets(limit));
+                    }
+                    if ctx.rate.as_ref().is_some_and(terms::RateLimit::reached) {
+                        return self.turn_away(session, ctx, "rate_limited", &Told::of(permit.route(), method)).await;
+                    }
+                }
                 (ctx.outcome, ctx.reason) = ("allow", "ok");
                 permit.route().counts.allowed(&self.metrics, &ctx.route).inc();
                 ctx.admitted = Some(Admitted { permit, issuer: policy.issuer.clone() });
@@ -146,24 +171,59 @@ impl ProxyHttp for Gateway {
         ctx: &mut Ctx,
     ) -> Result<()> {
         // What flows after an upgrade is no body.
-        if session.was_upgraded() {
+        let slow = || ctx.admitted.as_ref().is_some_and(|a| a.permit.route().upstream.protocol == Protocol::Grpc);
+        if session.was_upgraded() || slow() {
             return Ok(());
         }
         ctx.body.take(body.as_ref().map_or(0, Bytes::len), self.pace)
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
         let route = admitted(ctx)?.permit.route().clone();
-        let peer = self.peers.next(&route, &mut ctx.attempt).await?;
-        ctx.sent = Some(Instant::now());
-        Ok(peer)
+        let now = Instant::now();
+        ctx.sent = Some(now);
+        let Some(asked) = &route.upstream.balance else { return self.peers.next(&route, &mut ctx.attempt).await };
+        let key = balance::key(asked, session, ctx);
+        let taken = self.peers.pool(asked, &route).take(asked, key, ctx.tried, now);
+        let taken = taken.ok_or_else(|| Error::explain(HTTPStatus(503), "no address takes requests now"))?;
+        let place = taken.place();
+        ctx.tried |= 1 << place;
+        ctx.taken = Some(taken);
+        self.peers.peer(&route, place, ctx.failed).await
     }
 
     /// Nothing has been sent yet, so another address may be tried, each once.
     fn fail_to_connect(&self, _: &mut Session, _: &HttpPeer, ctx: &mut Ctx, mut e: Box<Error>) -> Box<Error> {
-        let addresses = ctx.admitted.as_ref().map_or(0, |a| a.permit.route().upstream.addresses.len());
+        let upstream = ctx.admitted.as_ref().map(|a| &a.permit.route().upstream);
+        let most = upstream.map_or(0, |u| u.retries.map_or(u.addresses.len(), |r| (r + 1).min(u.addresses.len())));
+        balance::judge(ctx, false);
         ctx.failed += 1;
-        e.set_retry(ctx.failed < addresses);
+        e.set_retry(ctx.failed < most);
+        e
+    }
+
+    /// Something may have been sent. Only what may safely be done twice is tried again, and only where a kept connection
+    /// had been closed meanwhile.
+    fn error_while_proxy(
+        &self,
+        peer: &HttpPeer,
+        session: &mut Session,
+        e: Box<Error>,
+        ctx: &mut Ctx,
+        reused: bool,
+    ) -> Box<Error> {
+        let mut e = e.more_context(format!("Peer: {peer}"));
+        if session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated() {
+            e.retry.decide_reuse(reused);
+        } else {
+            e.set_retry(false);
+        }
+        if e.retry() {
+            // The same address, by a connection of its own.
+            ctx.tried = 0;
+        } else if e.esource() == &ErrorSource::Upstream {
+            balance::judge(ctx, false);
+        }
         e
     }
 
@@ -174,22 +234,31 @@ impl ProxyHttp for Gateway {
         ctx: &mut Ctx,
     ) -> Result<()> {
         let tls = session.digest().is_some_and(|d| d.ssl_digest.is_some());
-        let arrival = Arrival {
-            client: session.client_addr().and_then(|a| a.as_inet()).map(|a| a.ip().to_string()),
-            scheme: if tls { "https" } else { "http" },
-        };
+        let arrival =
+            Arrival { client: ctx.address.map(|a| a.to_string()), scheme: if tls { "https" } else { "http" } };
         identity::identify(request, ctx, admitted(ctx)?, arrival, &self.tokens, self.clock.now())
     }
 
-    async fn response_filter(
-        &self,
-        _session: &mut Session,
-        response: &mut ResponseHeader,
-        ctx: &mut Ctx,
-    ) -> Result<()> {
+    async fn response_filter(&self, session: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
         if let (Some(sent), Some(admitted)) = (ctx.sent, &ctx.admitted) {
             let counts = &admitted.permit.route().counts;
             counts.upstream(&self.metrics, &ctx.route).observe(sent.elapsed().as_secs_f64());
+        }
+        balance::answered(ctx, response);
+        if let Some(admitted) = &ctx.admitted {
+            let route = admitted.permit.route();
+            if is_stream(response)
+                && let Some(opened) = admitted.permit.opened()
+            {
+                watch::hold(self.held(opened, route, ctx, session));
+            }
+            if response.status == StatusCode::SWITCHING_PROTOCOLS {
+                // It may be silent for as long as the upstream may.
+                session.set_read_timeout(Some(route.upstream.read_timeout));
+            }
+            if let Some(asked) = &route.terms {
+                terms::on_response(asked, ctx.rate.as_ref(), &session.req_header().headers, response)?;
+            }
         }
         response.insert_header("X-Request-Id", ctx.request_id.clone())
     }
@@ -220,53 +289,23 @@ impl ProxyHttp for Gateway {
         let seconds = ctx.started.elapsed().as_secs_f64();
         self.access_log.write(json!({
             "time": self.clock.now(), "request_id": text(&ctx.request_id), "trace": text(&ctx.traceparent).get(3..35),
-            "client_address": session.client_addr().map(ToString::to_string),
+            "client_address": ctx.address.map(|a| a.to_string()),
             // The query may hold what nobody should read later.
             "method": request.method.as_str(), "path": request.uri.path(), "route": &*ctx.route,
             "client": opened.map(|o| &*o.entitlement.client), "subject": opened.map(|o| &*o.subject),
             "actor": opened.and_then(|o| o.special.as_ref()?.more.act.as_ref()).map(|act| &act.sub),
-            "decision": ctx.outcome, "reason": ctx.reason,
+            "decision": ctx.outcome, "reason": ctx.reason, "shadow": ctx.shadow,
             "status": session.response_written().map(|r| r.status.as_u16()),
             "bytes": session.body_bytes_sent(), "seconds": seconds, "error": e.map(|e| e.etype().as_str()),
         }));
     }
 }
 
-impl Gateway {
-    /// The session of a browser that shows its cookie, where this host has any.
-    async fn browser(&self, policy: &Policy, request: &RequestHeader) -> Result<Option<Arc<Opened>>, Denial> {
-        if policy.people.sign_in.is_empty() || !request.headers.contains_key(http::header::COOKIE) {
-            return Ok(None);
-        }
-        let opened = self.provider.browser_session(&request.headers, &authority(request)).await;
-        opened.map_err(|_| Denial::Unavailable)
-    }
-
-    async fn send_to_sign_in(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
-        (ctx.outcome, ctx.reason) = ("deny", "sign_in");
-        self.metrics.decisions.with_label_values(&[&*ctx.route, "deny", ctx.reason]).inc();
-        let back = session.req_header().uri.path_and_query().map_or("/", |p| p.as_str());
-        let back: String = form_urlencoded::byte_serialize(back.as_bytes()).collect();
-        let mut response = http::Response::new(Bytes::new());
-        *response.status_mut() = StatusCode::SEE_OTHER;
-        let to = format!("{}?rd={back}", crate::provider::paths::START);
-        if let Ok(to) = http::HeaderValue::from_str(&to) {
-            response.headers_mut().insert(http::header::LOCATION, to);
-        }
-        response.headers_mut().insert(http::header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
-        mount::send(session, response).await?;
-        Ok(true)
-    }
-
-    async fn deny(&self, session: &mut Session, ctx: &mut Ctx, why: Denial, told: Told) -> Result<bool> {
-        (ctx.outcome, ctx.reason) = ("deny", why.words().1);
-        self.metrics.decisions.with_label_values(&[&*ctx.route, "deny", ctx.reason]).inc();
-        mount::discard(session).await;
-        let mut response = why.response(&told);
-        response.headers_mut().insert(identity::REQUEST_ID, ctx.request_id.clone());
-        mount::send(session, response).await?;
-        Ok(true)
-    }
+/// Whether an answer goes on for as long as both sides like.
+fn is_stream(response: &ResponseHeader) -> bool {
+    let kind = || response.headers.get(http::header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
+    let begins = |kind: &[u8]| kind.starts_with(b"text/event-stream") || kind.starts_with(b"application/grpc");
+    response.status == StatusCode::SWITCHING_PROTOCOLS || kind().is_some_and(begins)
 }
 
 fn text(value: &http::HeaderValue) -> &str {
@@ -275,41 +314,6 @@ fn text(value: &http::HeaderValue) -> &str {
 
 fn admitted(ctx: &Ctx) -> Result<&Admitted> {
     ctx.admitted.as_ref().ok_or_else(|| Error::explain(InternalError, "no permit, nowhere to go"))
-}
-
-/// The host asked for, lower case, without port and trailing dot; `None` if it is told twice and differently.
-fn host(request: &RequestHeader) -> Option<String> {
-    let plain = |text: &str| {
-        let name = text.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
-        name.map_or(text, |(name, _)| name).trim_end_matches('.').to_ascii_lowercase()
-    };
-    let header = match request.headers.get(HOST) {
-        Some(value) => Some(plain(value.to_str().ok()?)),
-        None => None,
-    };
-    let authority = request.uri.authority().map(|a| plain(a.as_str()));
-    match (authority, header) {
-        (Some(a), Some(h)) if a != h => None,
-        (Some(host), _) | (None, Some(host)) if !host.is_empty() && host.bytes().all(names_a_host) => Some(host),
-        _ => None,
-    }
-}
-
-/// A byte of a name or an address (RFC 3986 §3.2.2), without what nobody has in one: escapes and sub-delimiters.
-fn names_a_host(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':' | b'[' | b']')
-}
-
-/// Host and port as the browser sees them, lower case.
-fn authority(request: &RequestHeader) -> String {
-    named(request).to_ascii_lowercase()
-}
-
-/// The same as they were told.
-fn named(request: &RequestHeader) -> &str {
-    let named = request.uri.authority().map(|a| a.as_str());
-    let header = request.headers.get(HOST).and_then(|h| h.to_str().ok());
-    named.or(header).unwrap_or_default()
 }
 
 fn failure_status(e: &Error) -> u16 {

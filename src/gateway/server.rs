@@ -1,7 +1,8 @@
 //! The process: listeners, signals, what runs beside them, and the end.
 use super::{
     admin::{Admin, Echo, Redirect},
-    connection::{Front, Limits},
+    connection::{Front, Limits, Proxies},
+    health::Health,
     pace::Pace,
     proxy::Gateway,
     upstream::Peers,
@@ -50,6 +51,8 @@ pub fn run(main: &Path, loaded: Loaded) -> Result<(), String> {
     let (access_log, audit) = logs(&settings)?;
     let assembly = Assembly::of(main, loaded, audit.clone())?;
     let Assembly { policy, in_force, provider, tokens, store, reloader, clock, metrics } = assembly;
+    let peers = Arc::new(Peers::default());
+    let proxies = Proxies { trusted: settings.trusted_proxies.clone(), listeners: settings.proxy_protocol.clone() };
     let gateway = Gateway {
         provider,
         tokens: tokens.clone(),
@@ -57,8 +60,9 @@ pub fn run(main: &Path, loaded: Loaded) -> Result<(), String> {
         clock: clock.clone(),
         metrics: metrics.clone(),
         access_log: access_log.clone(),
-        peers: Peers::default(),
+        peers: peers.clone(),
         pace: Pace { pause: settings.body_timeout },
+        proxies: proxies.clone(),
     };
     free(&settings)?;
 
@@ -82,6 +86,7 @@ pub fn run(main: &Path, loaded: Loaded) -> Result<(), String> {
         connections: settings.max_connections,
     };
     let front = Front::new(proxy, reloader.certificates(), limits, metrics.clone()).map_err(|e| e.to_string())?;
+    let front = front.behind(proxies);
     let mut https = Service::new("https".to_owned(), front);
     settings.listen.iter().for_each(|address| https.add_tcp(&address.to_string()));
     server.add_service(https);
@@ -94,11 +99,13 @@ pub fn run(main: &Path, loaded: Loaded) -> Result<(), String> {
     };
     server.add_service(plain("admin", admin, &[settings.admin]));
     if !settings.redirect.is_empty() {
-        server.add_service(plain("redirect", Redirect { policy }, &settings.redirect));
+        server.add_service(plain("redirect", Redirect { policy: policy.clone() }, &settings.redirect));
     }
     if let Some(address) = settings.example_api {
         server.add_service(plain("example api", Echo, &[address]));
     }
+    let health = Health { policy: policy.clone(), peers, metrics: metrics.clone() };
+    server.add_service(background_service("health", health));
     reloader.clone().watch().map_err(|e| format!("watching {}: {e}", main.display()))?;
     server.add_service(background_service(
         "upkeep",

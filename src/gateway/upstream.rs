@@ -1,6 +1,6 @@
 //! The way to an upstream: the next address, resolved, with the authorities that its certificate must come from.
 use crate::{
-    policy::route::{Address, Authorities, Route},
+    policy::route::{Address, Authorities, Balance, Buckets, Limit, Pool, Protocol, Route},
     secret::Digest,
 };
 use pingora::{
@@ -8,13 +8,17 @@ use pingora::{
     utils::tls::{WrappedX509, parse_x509},
 };
 use std::{
+    collections::HashMap,
     net::SocketAddr,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
 /// How long a name's addresses are kept.
 const RESOLVED: Duration = Duration::from_secs(10);
+
+/// Pools and buckets kept before those that no policy uses any more are let go.
+const KEPT: usize = 1024;
 
 type Parsed = Arc<[WrappedX509]>;
 
@@ -24,6 +28,10 @@ pub struct Peers {
     authorities: moka::sync::Cache<Digest, Parsed>,
     /// Addresses by name and port.
     resolved: moka::future::Cache<String, Arc<[SocketAddr]>>,
+    /// What is known of balanced addresses: it survives a reload.
+    pools: Mutex<HashMap<String, Arc<Pool>>>,
+    /// What limits have counted: it survives a reload.
+    buckets: Mutex<HashMap<String, Arc<Buckets>>>,
 }
 
 impl Default for Peers {
@@ -31,6 +39,8 @@ impl Default for Peers {
         Self {
             authorities: moka::sync::Cache::new(1024),
             resolved: moka::future::Cache::builder().max_capacity(1024).time_to_live(RESOLVED).build(),
+            pools: Mutex::default(),
+            buckets: Mutex::default(),
         }
     }
 }
@@ -46,21 +56,44 @@ impl Peers {
         };
         *attempt = Attempt::After(turn);
         let count = upstream.addresses.len().max(1);
-        let address = upstream.addresses.get(turn % count);
+        self.peer(route, turn % count, turn / count).await
+    }
+
+    /// The address at `place`; `turn` chooses among those that its name resolves to.
+    pub async fn peer(&self, route: &Route, place: usize, turn: usize) -> Result<Box<HttpPeer>> {
+        let upstream = &route.upstream;
+        let address = upstream.addresses.get(place);
         let address = address.ok_or_else(|| Error::explain(InternalError, "no address"))?;
-        let socket = self.socket(address, turn / count).await?;
+        let socket = self.socket(address, turn).await?;
         let name = upstream.tls_name.clone();
         let mut peer = HttpPeer::new(socket, name.is_some(), name.unwrap_or_default());
         peer.options.connection_timeout = Some(upstream.connect_timeout);
         peer.options.total_connection_timeout = Some(upstream.connect_timeout * 2);
         peer.options.read_timeout = Some(upstream.read_timeout);
         peer.options.write_timeout = Some(upstream.read_timeout);
+        if upstream.protocol != Protocol::Http1 {
+            peer.options.set_http_version(2, 2);
+        }
         if let Some(authorities) = &upstream.authorities {
             peer.options.ca = Some(self.parsed(authorities));
             // Connections verified under other authorities are not shared.
             peer.group_key = authorities.digest.0.iter().take(8).fold(0, |key, byte| (key << 8) | u64::from(*byte));
         }
         Ok(Box::new(peer))
+    }
+
+    /// What is known of the addresses of `route`'s balanced upstream.
+    pub fn pool<'a>(&self, balance: &'a Balance, route: &Route) -> &'a Arc<Pool> {
+        balance.pool.get_or_init(|| {
+            let names = route.upstream.addresses.iter().map(ToString::to_string).collect();
+            kept(&self.pools, format!("{} {}", route.name, balance.identity), || Pool::of(names))
+        })
+    }
+
+    /// What `limit` has counted.
+    pub fn buckets(&self, limit: &Limit) -> Arc<Buckets> {
+        let made = || kept(&self.buckets, limit.identity(), || Buckets::new(limit.window));
+        limit.buckets.get_or_init(made).clone()
     }
 
     /// Resolved here so that a name that does not resolve is an error of this request alone.
@@ -81,6 +114,15 @@ impl Peers {
             authorities.certificates.iter().map(|c| WrappedX509::new(c.to_vec(), parse_x509)).collect()
         })
     }
+}
+
+/// What is kept under `identity`, or a new one.
+fn kept<T>(all: &Mutex<HashMap<String, Arc<T>>>, identity: String, made: impl FnOnce() -> T) -> Arc<T> {
+    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+    if all.len() > KEPT {
+        all.retain(|_, one| Arc::strong_count(one) > 1);
+    }
+    all.entry(identity).or_insert_with(|| Arc::new(made())).clone()
 }
 
 /// Where one request stands with its upstream's addresses.

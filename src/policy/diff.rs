@@ -82,7 +82,9 @@ fn route(route: &Route) -> Value {
         "authorities": route.upstream.authorities.as_ref().map(|a| a.digest.hex()[..16].to_owned()),
         "timeouts": format!("{:?}", (route.upstream.connect_timeout, route.upstream.read_timeout)),
         "token": format!("{:?}", route.relay), "errors": format!("{:?}", route.errors),
-        "headers": format!("{:?}", route.headers),
+        "headers": format!("{:?}", route.headers), "terms": format!("{:?}", route.terms),
+        "protocol": format!("{:?}", (route.upstream.protocol, route.upstream.retries)),
+        "balance": route.upstream.balance.as_ref().map(|b| format!("{:?} {} {:?}", b.rule, b.identity, b.most_in_flight)),
     })
 }
 

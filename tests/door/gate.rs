@@ -26,14 +26,14 @@ pub fn route(path: &str, resource: &str, requirement: Requirement) -> Arc<Route>
         auth: Default::default(),
         upstream: Upstream {
             addresses: vec![Address::of("127.0.0.1:1")],
-            tls_name: None,
-            authorities: None,
             connect_timeout: second,
             read_timeout: second,
+            ..Upstream::default()
         },
         relay: TokenRelay::Strip,
         errors: ErrorStyle::Oauth,
         headers: IdentityHeaders { user: header("u"), client: header("c"), scopes: header("s") },
+        terms: None,
         turn: Arc::default(),
         counts: Arc::default(),
     })
@@ -137,6 +137,7 @@ async fn s49_s60_s62_through_sockets_a_permit_forwards_and_a_revocation_is_felt_
         access_log: portcullis::log::Log::off(),
         peers: Default::default(),
         pace: Default::default(),
+        proxies: Default::default(),
     };
     let gate = format!("127.0.0.1:{}", super::process::port());
     let listen = gate.clone();

@@ -10,6 +10,7 @@ mod clients;
 mod cluster;
 mod command_line;
 mod dpop;
+mod edge;
 mod gate;
 mod holder;
 mod nodes;

@@ -1,12 +1,18 @@
 //! Routes: which request goes where, and what it must carry.
+mod balance;
+mod limit;
 mod path;
 mod table;
+mod terms;
 
 use crate::model::ScopeSet;
+pub use balance::{Balance, Breaker, Key, MOST_ADDRESSES, Pool, Probe, Rule, Taken, hash};
 use http::HeaderName;
+pub use limit::{Buckets, Limit, Per, Standing};
 pub use path::PathRule;
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 pub use table::{Found, Table};
+pub use terms::{Asked, Cors, HeaderRules, Maintenance, Rewrite, Terms, preflight};
 
 /// What a request must carry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -125,8 +131,21 @@ impl std::fmt::Display for Address {
     }
 }
 
+/// What is spoken to an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2; without TLS by prior knowledge.
+    Http2,
+    /// The same, with `te: trailers`, and bodies as slow as they like.
+    Grpc,
+}
+
 /// Where requests go.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Upstream {
     /// Taken in turn.
     pub addresses: Vec<Address>,
@@ -138,6 +157,27 @@ pub struct Upstream {
     pub connect_timeout: Duration,
     /// Time between two reads.
     pub read_timeout: Duration,
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// Further addresses tried when one cannot be connected to; all if `None`.
+    pub retries: Option<usize>,
+    /// How an address is chosen, where that is more than in turn.
+    pub balance: Option<Arc<Balance>>,
+}
+
+impl Default for Upstream {
+    fn default() -> Self {
+        Self {
+            addresses: Vec::new(),
+            tls_name: None,
+            authorities: None,
+            connect_timeout: Duration::from_secs(2),
+            read_timeout: Duration::from_secs(30),
+            protocol: Protocol::Http1,
+            retries: None,
+            balance: None,
+        }
+    }
 }
 
 /// One route.
@@ -167,6 +207,8 @@ pub struct Route {
     pub errors: ErrorStyle,
     /// Identity headers.
     pub headers: IdentityHeaders,
+    /// What it asks for beyond a decision; nothing on a plain route.
+    pub terms: Asked,
     /// Position for upstream addresses taken in turn.
     pub turn: Arc<std::sync::atomic::AtomicUsize>,
     /// Its counters.

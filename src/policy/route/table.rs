@@ -106,10 +106,8 @@ fn rank(route: &Route) -> (bool, u8, usize, bool) {
 mod tests {
     use super::super::{Auth, ErrorStyle, IdentityHeaders, Requirement, TokenRelay, Upstream};
     use super::*;
-    use std::time::Duration;
 
     fn route(path: &str, host: Option<&str>, methods: &[&str]) -> Arc<Route> {
-        let second = Duration::from_secs(1);
         Arc::new(Route {
             name: format!("{}{path}{}", host.unwrap_or(""), methods.join(",")).into(),
             host: host.map(str::to_owned),
@@ -119,16 +117,11 @@ mod tests {
             per_method: Vec::new(),
             resource: "https://a".into(),
             auth: Auth::Token,
-            upstream: Upstream {
-                addresses: Vec::new(),
-                tls_name: None,
-                authorities: None,
-                connect_timeout: second,
-                read_timeout: second,
-            },
+            upstream: Upstream::default(),
             relay: TokenRelay::Strip,
             errors: ErrorStyle::Oauth,
             headers: IdentityHeaders::default(),
+            terms: None,
             turn: Arc::default(),
             counts: Arc::default(),
         })

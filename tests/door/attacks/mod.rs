@@ -124,8 +124,8 @@ fn chunks(reader: &mut impl BufRead, body: &mut Vec<u8>) -> bool {
 
 pub type Tls = rustls::StreamOwned<rustls::ClientConnection, TcpStream>;
 
-/// A TLS connection to the gate; whatever it waits for has to come within 30 seconds.
-pub fn tls(gate: &Gate, protocols: &[&str]) -> Tls {
+/// A client of the gate that speaks `protocols`.
+pub fn tls_config(gate: &Gate, protocols: &[&str]) -> rustls::ClientConfig {
     use rustls::pki_types::{CertificateDer, pem::PemObject};
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(&fs::read(gate.path("certs/ca.pem")).unwrap()).unwrap()).unwrap();
@@ -133,6 +133,12 @@ pub fn tls(gate: &Gate, protocols: &[&str]) -> Tls {
     let config = rustls::ClientConfig::builder_with_provider(provider.into()).with_safe_default_protocol_versions();
     let mut config = config.unwrap().with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|p| p.as_bytes().to_vec()).collect();
+    config
+}
+
+/// A TLS connection to the gate; whatever it waits for has to come within 30 seconds.
+pub fn tls(gate: &Gate, protocols: &[&str]) -> Tls {
+    let config = tls_config(gate, protocols);
     let session = rustls::ClientConnection::new(config.into(), "localhost".try_into().unwrap()).unwrap();
     let socket = TcpStream::connect(("127.0.0.1", gate.https)).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();

@@ -1,0 +1,94 @@
+//! What the gate answers by itself.
+use super::{
+    ctx::Ctx, denial::Told, guard::Denial, host::authority, identity, mount, proxy::Gateway, terms, watch::Held,
+};
+use crate::{
+    policy::{Policy, route::Route},
+    token::Opened,
+};
+use bytes::Bytes;
+use http::StatusCode;
+use pingora::{http::RequestHeader, prelude::*, proxy::Session};
+use std::sync::Arc;
+
+impl Gateway {
+    /// What a stream that begins now is held by.
+    pub(super) fn held(&self, opened: &Arc<Opened>, route: &Arc<Route>, ctx: &Ctx, session: &Session) -> Held {
+        Held {
+            opened: opened.clone(),
+            route: route.clone(),
+            address: ctx.address,
+            method: session.req_header().method.as_str().to_owned(),
+            tokens: self.tokens.clone(),
+            policy: self.policy.clone(),
+            clock: self.clock.clone(),
+            metrics: self.metrics.clone(),
+        }
+    }
+
+    /// Who could pass does not, for now.
+    pub(super) async fn turn_away(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        why: &'static str,
+        told: &Told,
+    ) -> Result<bool> {
+        (ctx.outcome, ctx.reason) = ("deny", why);
+        self.metrics.decisions.with_label_values(&[&*ctx.route, "deny", why]).inc();
+        mount::discard(session).await;
+        let mut response = terms::refusal(ctx.rate.as_ref(), told);
+        self.complete(session, ctx, told, &mut response);
+        mount::send(session, response).await?;
+        Ok(true)
+    }
+
+    /// What every answer of our own to a request along a route says.
+    fn complete(&self, session: &Session, ctx: &Ctx, told: &Told, response: &mut http::Response<Bytes>) {
+        if let Some(cors) = told.terms.as_ref().and_then(|terms| terms.cors.as_ref()) {
+            terms::readable(cors, &session.req_header().headers, response.headers_mut());
+        }
+        response.headers_mut().insert(identity::REQUEST_ID, ctx.request_id.clone());
+    }
+
+    /// The session of a browser that shows its cookie, where this host has any.
+    pub(super) async fn browser(
+        &self,
+        policy: &Policy,
+        request: &RequestHeader,
+    ) -> Result<Option<Arc<Opened>>, Denial> {
+        if policy.people.sign_in.is_empty() || !request.headers.contains_key(http::header::COOKIE) {
+            return Ok(None);
+        }
+        let opened = self.provider.browser_session(&request.headers, &authority(request)).await;
+        opened.map_err(|_| Denial::Unavailable)
+    }
+
+    /// A browser without a session is sent to get one, and comes back.
+    pub(super) async fn send_to_sign_in(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        (ctx.outcome, ctx.reason) = ("deny", "sign_in");
+        self.metrics.decisions.with_label_values(&[&*ctx.route, "deny", ctx.reason]).inc();
+        let back = session.req_header().uri.path_and_query().map_or("/", |p| p.as_str());
+        let back: String = form_urlencoded::byte_serialize(back.as_bytes()).collect();
+        let mut response = http::Response::new(Bytes::new());
+        *response.status_mut() = StatusCode::SEE_OTHER;
+        let to = format!("{}?rd={back}", crate::provider::paths::START);
+        if let Ok(to) = http::HeaderValue::from_str(&to) {
+            response.headers_mut().insert(http::header::LOCATION, to);
+        }
+        response.headers_mut().insert(http::header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
+        mount::send(session, response).await?;
+        Ok(true)
+    }
+
+    /// Refuses, and counts it.
+    pub(super) async fn deny(&self, session: &mut Session, ctx: &mut Ctx, why: Denial, told: Told) -> Result<bool> {
+        (ctx.outcome, ctx.reason) = ("deny", why.words().1);
+        self.metrics.decisions.with_label_values(&[&*ctx.route, "deny", ctx.reason]).inc();
+        mount::discard(session).await;
+        let mut response = why.response(&told);
+        self.complete(session, ctx, &told, &mut response);
+        mount::send(session, response).await?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,104 @@
+//! What outlives its decision: WebSocket, server-sent events and gRPC streams end when what let them in does.
+use super::guard;
+use crate::{
+    clock::Clock,
+    metrics::Metrics,
+    policy::{SharedPolicy, route::Route},
+    token::{Opened, Tokens},
+};
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::Notify;
+
+/// Between two looks at what lets a stream go on: the longest that it outlives its authorization.
+const LOOK: Duration = Duration::from_millis(500);
+
+tokio::task_local! {
+    static WATCH: Arc<Watch>;
+}
+
+/// Stands beside one request, outside of Pingora's phases, and can end it.
+#[derive(Default)]
+pub struct Watch {
+    header_seen: AtomicBool,
+    held: OnceLock<Held>,
+    told: Notify,
+}
+
+/// What let a stream in.
+pub struct Held {
+    /// For whom.
+    pub opened: Arc<Opened>,
+    /// Along which route.
+    pub route: Arc<Route>,
+    /// From where.
+    pub address: Option<IpAddr>,
+    /// With which method.
+    pub method: String,
+    /// Whose tokens.
+    pub tokens: Arc<Tokens>,
+    /// The policy in force.
+    pub policy: SharedPolicy,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Endings are counted here.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Held {
+    fn holds(&self) -> bool {
+        let now = self.clock.now();
+        let requirement = self.route.requirement(&self.method);
+        self.tokens.alive(&self.opened, now).is_ok()
+            && guard::entitled(&self.policy.load(), (&self.route, requirement), &self.opened, self.address, now).is_ok()
+    }
+}
+
+impl Watch {
+    /// Runs `work`, the phases of one request, under this watch.
+    pub async fn over<T>(self: Arc<Self>, work: impl Future<Output = T>) -> T {
+        WATCH.scope(self, work).await
+    }
+
+    /// Returns when a stream must end; never for anything else.
+    pub async fn ended(&self) {
+        self.told.notified().await;
+        let Some(held) = self.held.get() else { return std::future::pending().await };
+        while held.holds() {
+            tokio::time::sleep(LOOK).await;
+        }
+        held.metrics.streams_ended.with_label_values(&[&*held.route.name]).inc();
+    }
+
+    /// Returns when no header has come within `limit`, or like [`Self::ended`].
+    pub async fn ended_or_late(&self, limit: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(limit) => {
+                if self.header_seen.load(Ordering::Acquire) {
+                    self.ended().await;
+                }
+            }
+            () = self.ended() => {}
+        }
+    }
+}
+
+/// The header of this request has been read.
+pub fn header_seen() {
+    // A host of its own has no watch, and keeps its own deadlines.
+    let _ = WATCH.try_with(|watch| watch.header_seen.store(true, Ordering::Release));
+}
+
+/// This request's answer is a stream: it goes on only as long as `held` does.
+pub fn hold(held: Held) {
+    let _ = WATCH.try_with(|watch| {
+        let _ = watch.held.set(held);
+        watch.told.notify_one();
+    });
+}

@@ -1,0 +1,111 @@
+//! Streams: they flow both ways, and end when what let them in does.
+use super::{head, lines, routes};
+use crate::{
+    attacks::{Tls, rest, tls},
+    process::Gate,
+};
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpListener,
+};
+
+/// Switches to an echo, or sends events whenever its connection is written to by the test.
+fn upstream() -> (String, std::sync::mpsc::Receiver<std::net::TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (sender, events) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let sender = sender.clone();
+            std::thread::spawn(move || {
+                let head = head(&stream).unwrap().to_ascii_lowercase();
+                if head.contains("upgrade: websocket") {
+                    let answer =
+                        "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n";
+                    stream.write_all(answer.as_bytes()).unwrap();
+                    let mut part = [0; 1024];
+                    while let Ok(n @ 1..) = stream.read(&mut part) {
+                        stream.write_all(&part[..n]).unwrap();
+                    }
+                } else {
+                    let answer = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: begun\n\n";
+                    stream.write_all(answer.as_bytes()).unwrap();
+                    sender.send(stream).unwrap();
+                }
+            });
+        }
+    });
+    (address, events)
+}
+
+fn open(gate: &Gate, path: &str, token: &str, more: &str) -> (BufReader<Tls>, Vec<String>) {
+    let mut stream = tls(gate, &["http/1.1"]);
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n{more}\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut reader = BufReader::new(stream);
+    let head = lines(&mut reader);
+    (reader, head)
+}
+
+const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
+
+#[test]
+fn s49_a_websocket_and_an_event_stream_end_when_their_token_is_revoked_or_expires() {
+    let (address, events) = upstream();
+    let mut gate = Gate::prepare();
+    let route = |name: &str| {
+        format!(
+            "[[route]]\nname = \"{name}\"\npath = \"/{name}\"\nscopes = [\"orders:read\"]\nupstream.addresses = [\"{address}\"]\n\n"
+        )
+    };
+    routes(&gate, &(route("ws") + &route("events")));
+    gate.edit("conf/portcullis.toml", "data = ", "body_timeout = 1\ndata = ");
+    gate.run();
+    let (_, refused) = open(&gate, "/ws", "x", UPGRADE);
+    assert!(refused[0].contains("401"), "the token is checked before the 101: {refused:?}");
+    let token = gate.token();
+    let echo = |socket: &mut BufReader<Tls>, text: &str| {
+        socket.get_mut().write_all(text.as_bytes()).unwrap();
+        let mut back = vec![0; text.len()];
+        socket.read_exact(&mut back).unwrap();
+        String::from_utf8(back).unwrap()
+    };
+    let (mut socket, head) = open(&gate, "/ws", &token, UPGRADE);
+    assert!(head[0].contains("101"), "{head:?}");
+    assert_eq!(echo(&mut socket, "hello"), "hello");
+    let (mut stream, head) = open(&gate, "/events", &token, "");
+    assert!(
+        head[0].contains("200") && head.iter().any(|h| h.eq_ignore_ascii_case("content-type: text/event-stream")),
+        "{head:?}"
+    );
+    let mut source = events.recv().unwrap();
+    let event = |stream: &mut BufReader<Tls>, source: &mut std::net::TcpStream, name: &str| {
+        source.write_all(format!("data: {name}\n\n").as_bytes()).unwrap();
+        let mut line = String::new();
+        while !line.contains(name) {
+            line.clear();
+            assert!(stream.read_line(&mut line).unwrap() > 0, "closed before {name}");
+        }
+    };
+    event(&mut stream, &mut source, "first");
+    // Silent for longer than a body may pause.
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert_eq!(echo(&mut socket, "still here"), "still here");
+    event(&mut stream, &mut source, "second");
+    let revoked = gate.command(&["token", "revoke"], &token);
+    assert!(revoked.status.success());
+    // Nobody sends anything, and yet both end; `rest` fails after 30 s.
+    assert_eq!(rest(&mut socket), "");
+    rest(&mut stream);
+    let metrics = gate.admin("GET", "/metrics").1;
+    for route in ["ws", "events"] {
+        assert!(metrics.contains(&format!("portcullis_streams_ended_total{{route=\"{route}\"}} 1")), "{metrics}");
+    }
+    let (mut socket, head) = open(&gate, "/ws", &gate.token(), UPGRADE);
+    assert!(head[0].contains("101"), "{head:?}");
+    assert_eq!(echo(&mut socket, "again"), "again");
+    // A policy that takes away what let it in ends it too.
+    gate.edit("conf/apps/orders-robot.toml", "client_id", "blocked = true\nclient_id");
+    assert_eq!(gate.admin("POST", "/reload").0, 200);
+    assert_eq!(rest(&mut socket), "");
+}
