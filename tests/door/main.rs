@@ -11,6 +11,7 @@ mod cluster;
 mod command_line;
 mod dpop;
 mod edge;
+mod fuzz;
 mod gate;
 mod holder;
 mod nodes;

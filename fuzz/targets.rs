@@ -1,0 +1,102 @@
+//! What each fuzz target does with its bytes: shared by `fuzz/fuzz_targets` and by the ordinary tests, which run every
+//! target over its seeds and over what becomes of them when they are damaged.
+use portcullis::{
+    clock::{Clock, ManualClock, Timestamp},
+    config::{Main, mistake},
+    gateway::{canonical::canonical, proxy_protocol},
+    metrics::Metrics,
+    provider::params::Params,
+    saml::{Kind, TrustedKeys, read},
+    store::memory::MemoryStore,
+    token::{Tokens, assertion, keys::Keys},
+};
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+};
+
+/// A target's name, and what it does.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All of them; the name is that of the folder of its seeds.
+pub const ALL: [Target; 7] = [
+    ("path", path),
+    ("parameters", parameters),
+    ("token", token),
+    ("jwt", jwt),
+    ("saml_message", saml_message),
+    ("configuration", configuration),
+    ("proxy_header", proxy_header),
+];
+
+/// A path that passes is unchanged, and whoever decodes it finds no dots, no separators and no control characters.
+pub fn path(bytes: &[u8]) {
+    let Ok(path) = canonical(bytes) else { return };
+    assert_eq!(path.as_bytes(), bytes);
+    let mut decoded = path.to_owned();
+    for _ in 0..3 {
+        decoded = percent_encoding::percent_decode_str(&decoded).decode_utf8().expect("UTF-8").into_owned();
+        assert!(decoded.split('/').all(|s| !matches!(s.trim(), "." | "..")), "{path}");
+        assert!(!decoded.contains(['\\', '\0', '\r', '\n', ';']), "{path}");
+    }
+    assert_eq!(decoded.matches('/').count(), path.matches('/').count(), "{path}");
+}
+
+/// Parameters are read once each, and never empty.
+pub fn parameters(bytes: &[u8]) {
+    if let Ok(params) = Params::parse(bytes) {
+        for name in ["grant_type", "client_id", "scope", "code", "assertion"] {
+            assert!(params.get(name).is_none_or(|value| !value.is_empty()));
+        }
+    }
+}
+
+/// Nothing that we have not made opens.
+pub fn token(bytes: &[u8]) {
+    static TOKENS: OnceLock<(Tokens, ManualClock)> = OnceLock::new();
+    let (tokens, clock) = TOKENS.get_or_init(|| {
+        let folder = std::env::temp_dir().join(format!("portcullis-fuzz-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder for keys");
+        let clock = ManualClock::at(Timestamp(1_700_000_000));
+        let keys = Keys::load_or_create(&folder, &clock).expect("keys");
+        let _ = std::fs::remove_dir_all(&folder);
+        let tokens = Tokens::new(Arc::new(keys), Arc::new(MemoryStore::default()), 1 << 20, &Metrics::new());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(tokens.load_revocations(clock.now())).expect("an empty store");
+        (tokens, clock)
+    });
+    assert!(tokens.open_bytes(bytes, clock.now()).is_err());
+}
+
+/// Without a key of the client nothing is believed.
+pub fn jwt(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let _ = assertion::unverified_issuer(text);
+    let rules = assertion::Rules::standard(vec!["https://localhost".to_owned()]);
+    assert!(assertion::verify(text, "app", &[], &rules, 300, Timestamp(1_700_000_000)).is_err());
+}
+
+/// Without a trusted key nothing is accepted (S63).
+pub fn saml_message(bytes: &[u8]) {
+    for kind in [Kind::Response, Kind::Assertion] {
+        if let Ok(passed) = read(bytes, kind) {
+            assert!(passed.verify(&TrustedKeys::none()).is_err());
+        }
+    }
+}
+
+/// Every mistake has a line that exists.
+pub fn configuration(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Err(mistakes) = mistake::parse::<Main>(Path::new("fuzz.toml"), text) {
+        let lines = text.lines().count() + 1;
+        assert!(!mistakes.is_empty() && mistakes.iter().all(|m| (1..=lines).contains(&m.line)));
+    }
+}
+
+/// A header ends within what came.
+pub fn proxy_header(bytes: &[u8]) {
+    if let proxy_protocol::Said::Header(length, _) = proxy_protocol::parse(bytes) {
+        assert!(length <= bytes.len());
+    }
+}
