@@ -1,4 +1,4 @@
-.PHONY: setup run demo test bench
+.PHONY: setup run demo test bench faults
 
 setup:
 	@scripts/setup.sh
@@ -20,3 +20,8 @@ bench:
 	cargo bench --locked --bench micro
 	cargo bench --locked --bench edge
 	cargo bench --locked --bench people
+
+# Faults on real processes, in minutes; FULL=1 plays each as often as the list says.
+faults:
+	@scripts/setup.sh test
+	cargo test --locked --test faults

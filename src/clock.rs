@@ -57,6 +57,19 @@ pub fn elapsed() -> u64 {
     u64::try_from(BEGUN.get_or_init(Instant::now).elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
+/// `now`, or what it would be if the clock had only run since this was first asked, whichever is earlier. What is forgotten
+/// for good because its time is over is forgotten by this one: a clock that jumps ahead and comes back must not have
+/// taken revocations with it.
+pub fn unhurried(now: Timestamp) -> Timestamp {
+    static BEGUN: OnceLock<(Timestamp, u64)> = OnceLock::new();
+    let (begun, at) = *BEGUN.get_or_init(|| (now, elapsed()));
+    earlier(now, begun, elapsed().saturating_sub(at))
+}
+
+fn earlier(now: Timestamp, begun: Timestamp, run: u64) -> Timestamp {
+    now.min(begun.plus(i64::try_from(run / 1000).unwrap_or(i64::MAX)))
+}
+
 /// A clock that a test moves by hand.
 #[derive(Debug)]
 pub struct ManualClock(AtomicI64);
@@ -76,5 +89,18 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp(self.0.load(Ordering::SeqCst))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f14_what_is_forgotten_for_good_follows_no_jump_ahead() {
+        let begun = Timestamp(1_000);
+        assert_eq!(earlier(Timestamp(1_060), begun, 60_000), Timestamp(1_060));
+        assert_eq!(earlier(Timestamp(1_060 + 86_400), begun, 60_000), Timestamp(1_060), "a day ahead");
+        assert_eq!(earlier(Timestamp(1_060 - 3_600), begun, 60_000), Timestamp(1_060 - 3_600), "an hour back");
     }
 }

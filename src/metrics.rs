@@ -37,6 +37,8 @@ pub struct Metrics {
     pub store_at_work: IntGaugeVec,
     /// Commits, or reads, that shared one way to the database.
     pub store_group: HistogramVec,
+    /// Expired records removed from the store.
+    pub swept: IntCounter,
     /// How long ago everything was known that other nodes had announced, milliseconds; -1 if it never was.
     pub feed_age: IntGauge,
     /// 1 while what is known of revocations may be acted upon.
@@ -136,6 +138,7 @@ impl Metrics {
             store_connections: gauges("store_connections", "Open connections to the database", &["role"]),
             store_at_work: gauges("store_connections_at_work", "Connections to the database at work", &["role"]),
             store_group: add(r, HistogramVec::new(group, &["role"])),
+            swept: counter("store_swept_total", "Expired records removed from the store"),
             feed_age: gauge("feed_age_milliseconds", "How long ago all announced revocations were known, -1 if never"),
             ready: gauge("revocations_known", "1 while revocations are known, so that the gate decides"),
             store_errors: counters("store_errors_total", "Answers that the store did not give", &["operation"]),

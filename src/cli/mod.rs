@@ -45,8 +45,13 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve. SIGHUP reloads the policy, SIGTERM drains and ends.
-    Run,
+    /// Serve. SIGHUP reloads the policy, SIGTERM drains and ends, SIGUSR2 starts the program anew and hands it the
+    /// listeners.
+    Run {
+        /// Wait for the listeners of the process that serves now; it hands them over at SIGQUIT.
+        #[arg(long)]
+        upgrade: bool,
+    },
     /// Name every mistake of the configuration, each with file, line and key.
     Check,
     /// Play the whole tour on ports of its own: token, call, policy change, revocation.
@@ -115,7 +120,7 @@ enum SchemaOf {
 pub fn main() -> ExitCode {
     let Arguments { config, command } = Arguments::parse();
     let outcome = match command {
-        Command::Run => run::run(&config),
+        Command::Run { upgrade } => run::run(&config, upgrade),
         Command::Check => check::check(&config),
         Command::Demo => demo::demo(),
         Command::Schema { file } => schema(file),

@@ -3,7 +3,7 @@ use super::first_start;
 use std::path::Path;
 
 /// Serves until asked to end.
-pub fn run(config: &Path) -> Result<(), String> {
+pub fn run(config: &Path, upgrade: bool) -> Result<(), String> {
     let dev = first_start::wanted(config);
     if dev {
         let folder = first_start::folder(config);
@@ -21,7 +21,7 @@ pub fn run(config: &Path) -> Result<(), String> {
     if dev && loaded.policy.clients.contains_key("orders-robot") {
         eprintln!("{}", tour(&loaded.policy.issuer));
     }
-    crate::gateway::server::run(config, loaded)
+    crate::gateway::server::run(config, loaded, upgrade)
 }
 
 /// Lines to paste into another terminal, in the folder of the repository.

@@ -10,6 +10,7 @@ pub mod ctx;
 pub mod denial;
 pub mod framing;
 pub mod guard;
+mod handover;
 pub mod health;
 mod host;
 pub mod http2;

@@ -2,6 +2,7 @@
 use super::{
     admin::{Admin, Echo, Redirect},
     connection::{Front, Limits, Proxies},
+    handover,
     health::Health,
     pace::Pace,
     proxy::Gateway,
@@ -9,18 +10,21 @@ use super::{
 };
 use crate::{
     assembly::Assembly,
-    clock::Clock,
+    clock::{Clock, unhurried},
     config::{Loaded, reload::Reloader, server::Settings},
     log::Log,
     metrics::Metrics,
     policy::in_force::InForce,
-    store::Store,
+    store::{Store, sweep::sweep},
     token::{Tokens, keys::Keyring},
 };
 use pingora::{
     apps::http_app::ServeHttp,
     proxy::HttpProxy,
-    server::{RunArgs, Server, ShutdownWatch, configuration::ServerConf},
+    server::{
+        RunArgs, Server, ShutdownWatch,
+        configuration::{Opt, ServerConf},
+    },
     services::{background::BackgroundService, background::background_service, listening::Service},
 };
 use serde_json::json;
@@ -37,15 +41,22 @@ use std::{
 /// How long a revocation by another process may go unnoticed where the store gives no hint.
 const FEED_POLL: Duration = Duration::from_millis(200);
 const DRAIN_POLL: Duration = Duration::from_millis(100);
+/// Polls that idle connections get to be closed.
+const IDLE_POLLS: u32 = 20;
+/// Polls without anything in flight before the end: a connection that was just taken may not have been counted yet.
+const QUIET_POLLS: u32 = 5;
 /// Rounds between two writings of the usage view: what a killed process loses at most, five seconds of counts.
 const TALLY_EVERY: u32 = 25;
 /// Rounds between two looks at keys that are kept in the store.
 const KEYS_EVERY: u32 = 25;
-const PURGE_EVERY: u32 = 300;
-const PURGE_BATCH: usize = 500;
+/// Rounds between two forgettings of what ended tokens that have expired.
+const FORGET_EVERY: u32 = 300;
+/// Between two sweeps of the store; a sweep goes on until nothing expired is left.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
-/// Serves until asked to end; the error says what could not be started.
-pub fn run(main: &Path, loaded: Loaded) -> Result<(), String> {
+/// Serves until asked to end; the error says what could not be started. With `upgrade`, the listeners come from the
+/// process that serves now.
+pub fn run(main: &Path, loaded: Loaded, upgrade: bool) -> Result<(), String> {
     crate::log::take_diagnostics();
     let settings = loaded.settings.clone();
     let (access_log, audit) = logs(&settings)?;
@@ -64,7 +75,10 @@ pub fn run(main: &Path, loaded: Loaded) -> Result<(), String> {
         pace: Pace { pause: settings.body_timeout },
         proxies: proxies.clone(),
     };
-    free(&settings)?;
+    if !upgrade {
+        free(&settings)?;
+    }
+    let handover = handover::socket(&settings.data)?;
 
     let conf = ServerConf {
         threads: settings.threads,
@@ -72,11 +86,12 @@ pub fn run(main: &Path, loaded: Loaded) -> Result<(), String> {
         grace_period_seconds: Some(settings.grace.as_secs()),
         graceful_shutdown_timeout_seconds: Some(1),
         // Nobody but us may offer this process its listeners.
-        upgrade_sock: settings.data.join("upgrade.sock").to_string_lossy().into_owned(),
+        upgrade_sock: handover.to_string_lossy().into_owned(),
         upstream_keepalive_pool_size: 512,
         ..ServerConf::default()
     };
-    let mut server = Server::new_with_opt_and_conf(None, conf);
+    let options = Opt { upgrade, ..Opt::default() };
+    let mut server = Server::new_with_opt_and_conf(options, conf);
     server.bootstrap();
     let mut proxy = HttpProxy::new(gateway, server.configuration.clone());
     proxy.handle_init_modules();
@@ -109,7 +124,7 @@ pub fn run(main: &Path, loaded: Loaded) -> Result<(), String> {
     reloader.clone().watch().map_err(|e| format!("watching {}: {e}", main.display()))?;
     server.add_service(background_service(
         "upkeep",
-        Upkeep { in_force, tokens, store, clock, reloader, draining, metrics, logs: [access_log, audit] },
+        Upkeep { in_force, tokens, store, clock, reloader, draining, metrics, logs: [access_log, audit], handover },
     ));
     server.run(RunArgs::default());
     Ok(())
@@ -149,6 +164,8 @@ struct Upkeep {
     draining: Arc<AtomicBool>,
     metrics: Arc<Metrics>,
     logs: [Log; 2],
+    /// Where listeners are handed over.
+    handover: PathBuf,
 }
 
 impl Upkeep {
@@ -185,6 +202,9 @@ impl Upkeep {
                 };
                 if tokens.ready() != known {
                     known = !known;
+                    if known {
+                        handover::serving();
+                    }
                     let word = if known { "known" } else { "stale" };
                     let detail = outcome.as_ref().err().map(ToString::to_string);
                     let event = json!({"event": "revocations", "outcome": word, "behind_ms": tokens.behind(),
@@ -198,12 +218,44 @@ impl Upkeep {
         }
     }
 
+    /// Removes what has expired, beside everything else.
+    fn sweep(&self) -> impl Future<Output = ()> + use<> {
+        let (store, clock, metrics) = (self.store.clone(), self.clock.clone(), self.metrics.clone());
+        async move {
+            loop {
+                tokio::time::sleep(SWEEP_EVERY).await;
+                // A store that does not answer is swept the next time.
+                if let Ok(gone) = sweep(&*store, unhurried(clock.now())).await {
+                    metrics.swept.inc_by(gone as u64);
+                }
+            }
+        }
+    }
+
+    /// Starts the next process and hands it the listeners.
+    fn hand_over(&self) -> impl Future<Output = ()> + use<> {
+        let (place, audit, clock) = (self.handover.clone(), self.logs[1].clone(), self.clock.clone());
+        async move {
+            let (word, pid, detail) = match handover::begin(&place).await {
+                Ok(pid) => ("handed over", Some(pid), None),
+                Err(why) => ("refused", None, Some(why)),
+            };
+            let time = clock.now();
+            audit.write(json!({"event": "upgrade", "outcome": word, "pid": pid, "detail": detail, "time": time}));
+        }
+    }
+
     /// Ends the process when the last request has been answered; Pingora alone would sit out the whole grace period.
     async fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+        let (mut polls, mut quiet) = (0, 0);
         loop {
             tokio::time::sleep(DRAIN_POLL).await;
-            if self.metrics.in_flight.get() == 0 {
+            polls += 1;
+            // Idle connections are being closed meanwhile, so that nobody writes a request into one that ends with us.
+            let idle = self.metrics.connections.get() == 0 || polls >= IDLE_POLLS;
+            quiet = if self.metrics.in_flight.get() == 0 && idle { quiet + 1 } else { 0 };
+            if quiet >= QUIET_POLLS {
                 // A store that does not answer now costs some counts.
                 let _ = self.tokens.tally.write_down(&*self.store, self.clock.now()).await;
                 self.logs.iter().for_each(Log::flush);
@@ -219,9 +271,11 @@ impl BackgroundService for Upkeep {
         use tokio::signal::unix::{SignalKind, signal};
         // SIGHUP would end the process if nobody took it.
         let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+        let Ok(mut upgrade) = signal(SignalKind::user_defined2()) else { return };
         let mut tick = tokio::time::interval(FEED_POLL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         tokio::spawn(self.follow());
+        tokio::spawn(self.sweep());
         let mut round = 0_u32;
         let mut keys = None;
         loop {
@@ -233,9 +287,8 @@ impl BackgroundService for Upkeep {
                     if round.is_multiple_of(TALLY_EVERY) {
                         let _ = self.tokens.tally.write_down(&*self.store, self.clock.now()).await;
                     }
-                    if round.is_multiple_of(PURGE_EVERY) {
-                        self.tokens.forget_expired(self.clock.now());
-                        let _ = self.store.purge(self.clock.now(), PURGE_BATCH).await;
+                    if round.is_multiple_of(FORGET_EVERY) {
+                        self.tokens.forget_expired(unhurried(self.clock.now()));
                     }
                 }
                 _ = hangup.recv() => {
@@ -243,6 +296,7 @@ impl BackgroundService for Upkeep {
                     // The outcome is in the audit stream, the metrics and /readyz.
                     let _ = tokio::task::spawn_blocking(move || reloader.reload("SIGHUP").is_ok()).await;
                 }
+                _ = upgrade.recv() => drop(tokio::spawn(self.hand_over())),
                 _ = shutdown.changed() => {
                     self.drain().await;
                     return;

@@ -50,7 +50,10 @@ pub async fn end(token: &str, caller: Option<&Client>, cx: &Cx) -> Result<(), OA
 
 /// With a refresh token goes everything issued from its authorization (S49); only its holder can do that.
 async fn revoke_refresh_token(id: &str, secret: &str, owns: impl Fn(&str) -> bool, cx: &Cx) -> Result<(), OAuthError> {
-    let Some(record) = cx.store.get(&Authorization::key(id), cx.now).await? else { return Ok(()) };
+    let Some(record) = cx.store.get(&Authorization::key(id), cx.now).await? else {
+        // Another node may have ended it just now: when we say that it has ended, it has ended here too.
+        return Ok(cx.tokens.follow(cx.now).await?);
+    };
     let authorization: Authorization = grant::stored(&record)?;
     let known = authorization.refresh.as_ref().is_some_and(|r| r.judge(secret) != Presented::Unknown);
     if !known || !owns(&authorization.client) {

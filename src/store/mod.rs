@@ -4,6 +4,7 @@ mod conformance;
 pub mod memory;
 pub mod postgres;
 pub mod sqlite;
+pub mod sweep;
 pub mod transfer;
 
 use crate::{clock::Timestamp, metrics::Metrics, secret::Digest};

@@ -1,150 +1,11 @@
 //! Two nodes on one database: whichever is asked, the answer is the same.
 use super::{
     cluster::{Cluster, PASSWORD, cluster},
-    people::{VERIFIER, request},
+    node::{DEVICE, LOOPBACK, Person, REFRESH, VERIFIER, redeemed},
     process::{GRANT, Gate, text, until},
 };
 use serde_json::Value;
-use std::{collections::BTreeMap, fs, process::Command};
-
-const REFRESH: &str = "refresh_token";
-const DEVICE: &str = "urn:ietf:params:oauth:grant-type:device_code";
-const LOOPBACK: &str = "http://127.0.0.1:51004/callback";
-
-impl Gate {
-    /// A node whose records are in `database`, not yet running.
-    pub fn on(cluster: &Cluster, database: &str) -> Self {
-        let gate = Self::prepare();
-        let address = cluster.address(database);
-        fs::write(gate.path("conf/kek"), portcullis::secret::random_token()).unwrap();
-        let store =
-            format!("[store]\npostgres = \"{address}\"\n\n[keys]\nencryption_key_file = \"kek\"\n\n[[certificate]]");
-        gate.edit("conf/portcullis.toml", "[[certificate]]", &store);
-        gate
-    }
-
-    /// Another node of the same installation: the same configuration on other ports, not yet running.
-    pub fn beside(&self) -> Self {
-        let gate = Self::prepare();
-        let ports = [(self.redirect, gate.redirect), (self.admin, gate.admin), (self.example, gate.example)];
-        for entry in
-            ["portcullis.toml", "users.toml", "apps/orders-robot.toml", "apps/portal.toml", "apps/notebook.toml"]
-        {
-            let mut text = fs::read_to_string(self.path("conf").join(entry)).unwrap();
-            for (ours, theirs) in ports {
-                text = text.replace(&format!("127.0.0.1:{ours}"), &format!("127.0.0.1:{theirs}"));
-            }
-            let listen = format!("listen = [\"127.0.0.1:{}\"]", self.https);
-            text = text.replace(&listen, &format!("listen = [\"127.0.0.1:{}\"]", gate.https));
-            fs::write(gate.path("conf").join(entry), text).unwrap();
-        }
-        fs::copy(self.path("conf/kek"), gate.path("conf/kek")).unwrap();
-        fs::create_dir_all(gate.path("certs")).unwrap();
-        for entry in fs::read_dir(self.path("certs")).unwrap().flatten() {
-            fs::copy(entry.path(), gate.path("certs").join(entry.file_name())).unwrap();
-        }
-        gate
-    }
-
-    /// What the token endpoint, or another one, answers.
-    pub fn form(&self, path: &str, fields: &[(&str, &str)]) -> (u16, Value) {
-        let url = format!("{}{path}", self.issuer());
-        let mut answer = self.agent().post(url).send_form(fields.iter().copied()).unwrap();
-        let body = answer.body_mut().read_to_string().unwrap();
-        (answer.status().as_u16(), serde_json::from_str(&body).unwrap_or_default())
-    }
-
-    pub fn fetched(&self, path: &str) -> String {
-        let mut answer = self.agent().get(format!("{}{path}", self.issuer())).call().unwrap();
-        answer.body_mut().read_to_string().unwrap()
-    }
-
-    pub fn refreshed(&self, token: &Value) -> (u16, Value) {
-        let fields = [("grant_type", REFRESH), ("client_id", "notebook"), (REFRESH, token.as_str().unwrap())];
-        self.form("/oauth2/token", &fields)
-    }
-}
-
-/// Whom the load balancer sends to another node with every request.
-#[derive(Default)]
-pub struct Person {
-    cookies: BTreeMap<String, String>,
-    asked: usize,
-}
-
-pub struct Page {
-    pub body: String,
-    pub to: String,
-}
-
-impl Person {
-    fn send(&mut self, nodes: &[&Gate], target: &str, form: Option<&[(&str, &str)]>) -> Page {
-        let node = nodes[self.asked % nodes.len()];
-        self.asked += 1;
-        // As it was before the load balancer: everybody has the issuer's name.
-        let host = format!("localhost:{}", nodes[0].https);
-        let url = format!("{}{target}", node.issuer());
-        let line: Vec<String> = self.cookies.iter().map(|(k, v)| format!("{k}={v}")).collect();
-        let answer = match form {
-            Some(fields) => {
-                let request = node.agent().post(url).header("host", host).header("cookie", line.join("; "));
-                request.send_form(fields.iter().copied())
-            }
-            None => node.agent().get(url).header("host", host).header("cookie", line.join("; ")).call(),
-        };
-        let mut answer = answer.unwrap();
-        for set in answer.headers().get_all("set-cookie") {
-            let (name, value) = set.to_str().unwrap().split(';').next().unwrap().split_once('=').unwrap();
-            self.cookies.insert(name.to_owned(), value.to_owned());
-        }
-        let to = answer.headers().get("location").map(|l| l.to_str().unwrap().to_owned()).unwrap_or_default();
-        let page = Page { body: answer.body_mut().read_to_string().unwrap(), to };
-        if page.to.starts_with('/') { self.send(nodes, &page.to, None) } else { page }
-    }
-
-    fn submit(&mut self, nodes: &[&Gate], page: &Page, fields: &[(&str, &str)]) -> Page {
-        let between = |before: &str| page.body.split_once(before).map(|(_, rest)| rest.split('"').next().unwrap());
-        let action = between("action=\"").unwrap_or_else(|| panic!("{} {}", page.to, page.body));
-        let mut all = vec![("csrf", between("name=\"csrf\" value=\"").unwrap_or_default())];
-        all.extend(between("name=\"user_code\" value=\"").map(|code| ("user_code", code)));
-        all.extend(fields);
-        self.send(nodes, &action.replace("&#x2f;", "/"), Some(&all))
-    }
-
-    /// Through login and consent, as far as they are shown.
-    pub fn visit(&mut self, nodes: &[&Gate], target: &str) -> Page {
-        let mut page = self.send(nodes, target, None);
-        for _ in 0..4 {
-            page = if page.body.contains("name=\"password\"") {
-                self.submit(nodes, &page, &[("username", "alice"), ("password", super::people::PASSWORD)])
-            } else if page.body.contains("value=\"allow\"") {
-                self.submit(nodes, &page, &[("decision", "allow")])
-            } else {
-                break;
-            };
-        }
-        page
-    }
-
-    /// A code for the notebook.
-    pub fn code(&mut self, nodes: &[&Gate]) -> String {
-        let target = request("notebook", &[("redirect_uri", LOOPBACK), ("scope", "openid offline_access orders:read")]);
-        let page = self.visit(nodes, &target);
-        let query = page.to.split_once('?').unwrap_or_else(|| panic!("{} {}", page.to, page.body)).1;
-        form_urlencoded::parse(query.as_bytes()).find(|(k, _)| k == "code").unwrap().1.into_owned()
-    }
-}
-
-pub fn redeemed(node: &Gate, code: &str) -> (u16, Value) {
-    let fields = [
-        ("grant_type", "authorization_code"),
-        ("client_id", "notebook"),
-        ("code", code),
-        ("redirect_uri", LOOPBACK),
-        ("code_verifier", VERIFIER),
-    ];
-    node.form("/oauth2/token", &fields)
-}
+use std::{fs, process::Command};
 
 #[test]
 fn f3_f7_s37_two_nodes_are_one_for_codes_tokens_assertions_handles_and_devices() {
@@ -338,6 +199,47 @@ fn f2_a_node_moves_from_sqlite_to_postgres_and_loses_no_authorization() {
     assert_eq!(gate.refreshed(&tokens[REFRESH]).0, 200);
     assert_eq!(gate.refreshed(&first[REFRESH]).0, 400, "S31");
     assert!(!alice.visit(&[&gate], "/oauth2/account").body.contains("name=\"password\""), "still signed in");
+}
+
+#[test]
+fn f18_the_listeners_go_to_the_next_process_and_no_request_is_refused() {
+    let mut gate = Gate::start();
+    let token = gate.token();
+    let old = gate.child.as_ref().unwrap().id();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let (calls, other) = std::thread::scope(|scope| {
+        let (gate, token, done) = (&gate, &token, &done);
+        let load = scope.spawn(move || {
+            let mut seen = (0, Vec::new());
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                seen.0 += 1;
+                // A connection of its own for each, which is what a balancer sees of a node.
+                match gate.call(token) {
+                    200 => {}
+                    status => seen.1.push(status),
+                }
+            }
+            seen
+        });
+        gate.signal("-USR2");
+        let audit = || fs::read_to_string(gate.path("audit.log")).unwrap();
+        assert!(until(|| audit().contains("\"handed over\"")), "{}", audit());
+        assert!(
+            until(|| !std::path::Path::new(&format!("/proc/{old}/fd/0")).exists()),
+            "the old one has drained and ended"
+        );
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        load.join().unwrap()
+    });
+    assert!(calls > 10 && other.is_empty(), "{calls} calls, {other:?}");
+    let audit = fs::read_to_string(gate.path("audit.log")).unwrap();
+    let line: Value =
+        audit.lines().filter_map(|l| serde_json::from_str(l).ok()).find(|l: &Value| l["event"] == "upgrade").unwrap();
+    let next = line["pid"].as_u64().unwrap().to_string();
+    gate.child.take().unwrap().wait().unwrap();
+    assert_eq!(gate.call(&gate.token()), 200, "the next one serves");
+    assert!(Command::new("kill").args(["-TERM", &next]).status().unwrap().success());
+    assert!(until(|| gate.admin("GET", "/livez").0 == 0));
 }
 
 #[test]

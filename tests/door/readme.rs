@@ -125,11 +125,16 @@ fn every_other_command_exists_and_the_sample_tables_are_accepted() {
     let [intranet, intranet_app, people, saml, route, app, calendar, salesforce, ..] = &blocks("toml")[..] else {
         panic!("eight samples, and those of other pages' subjects behind them")
     };
+    let nodes = &blocks("toml").into_iter().find(|sample| sample.contains("[store]")).unwrap();
     super::saml_config::files(&gate.path("conf"), "saml");
     fs::copy(gate.path("certs/ca.pem"), gate.path("certs/internal.pem")).unwrap();
     let route = route.replace("\"orders\"", "\"sample\"").replace("/orders/*", "/sample/*");
     let main = fs::read_to_string(gate.config()).unwrap();
-    fs::write(gate.config(), [&main, intranet, people, saml, &route, salesforce].map(String::as_str).join("\n"))
+    for (file, text) in [("db-password", "secret"), ("kek", &*portcullis::secret::random_token())] {
+        fs::write(gate.path("conf").join(file), text).unwrap();
+    }
+    fs::copy(gate.path("certs/ca.pem"), gate.path("conf/db-ca.pem")).unwrap();
+    fs::write(gate.config(), [&main, intranet, people, saml, &route, salesforce, nodes].map(String::as_str).join("\n"))
         .unwrap();
     let issuer = ("https://localhost:8443", gate.issuer());
     fs::write(gate.path("conf/apps/intranet.toml"), intranet_app.replace(issuer.0, &issuer.1)).unwrap();

@@ -70,7 +70,7 @@ impl Worker {
             }
             // One of them cannot be written: not the others' fault.
             Err(Failure::Refused(_)) if jobs.len() > 1 => {
-                for job in jobs {
+                for job in jobs.into_iter().filter(|job| !job.done.is_closed()) {
                     Box::pin(self.group(kept, vec![job])).await;
                 }
             }

@@ -1,0 +1,330 @@
+//! Codes, refresh families and revocation under every order of events that a seed comes up with: two nodes on one store,
+//! requests that stop at each look at the store, nodes that die, answers that are lost. Nothing in it runs by the clock
+//! or on another thread, so a seed that fails fails again: `SEED=n cargo test --test door simulation -- --nocapture`.
+use super::people::*;
+use portcullis::{
+    clock::{ManualClock, Timestamp},
+    log::Log,
+    metrics::Metrics,
+    model::authorization::{Authorization, Presented},
+    provider::Provider,
+    store::{Change, Changes, Expect, FeedEntry, Record, Store, StoreError, memory::MemoryStore},
+    token::{Tokens, keys::Keys, vault::Vault},
+};
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    sync::Mutex,
+    task::{Context, Poll, Waker},
+};
+
+/// Seeds of one run; `SEEDS` asks for more.
+const SEEDS: u64 = 200;
+const EVENTS: usize = 160;
+
+/// A small generator whose whole state is the seed (xorshift64*).
+struct Dice(u64);
+
+impl Dice {
+    fn of(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % n
+    }
+}
+
+/// Stops once before it goes on, so that the scheduler may do something else first.
+async fn pause() {
+    let mut paused = false;
+    std::future::poll_fn(move |_| if std::mem::replace(&mut paused, true) { Poll::Ready(()) } else { Poll::Pending })
+        .await;
+}
+
+/// The store as the network makes it: between asking and answer anything may happen, and an answer may not come.
+struct Shaky {
+    store: Arc<MemoryStore>,
+    dice: Mutex<Dice>,
+}
+
+impl Shaky {
+    fn unlucky(&self) -> bool {
+        self.dice.lock().unwrap().below(40) == 0
+    }
+
+    async fn shaken<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let lost = || Err(StoreError::Unavailable("lost".to_owned()));
+        pause().await;
+        if self.unlucky() {
+            return lost();
+        }
+        let done = work.await;
+        pause().await;
+        // It was done, and nobody was told.
+        if self.unlucky() { lost() } else { done }
+    }
+}
+
+#[async_trait::async_trait]
+impl Store for Shaky {
+    async fn get(&self, key: &str, now: Timestamp) -> Result<Option<Record>, StoreError> {
+        self.shaken(self.store.get(key, now)).await
+    }
+    async fn find(&self, index: &str, now: Timestamp) -> Result<Vec<Record>, StoreError> {
+        self.shaken(self.store.find(index, now)).await
+    }
+    async fn scan(&self, prefix: &str, now: Timestamp) -> Result<Vec<Record>, StoreError> {
+        self.shaken(self.store.scan(prefix, now)).await
+    }
+    async fn commit(&self, changes: Changes, now: Timestamp) -> Result<(), StoreError> {
+        self.shaken(self.store.commit(changes, now)).await
+    }
+    async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        self.shaken(self.store.purge(before, limit)).await
+    }
+    async fn feed(&self, sequence: u64, limit: usize) -> Result<Vec<FeedEntry>, StoreError> {
+        self.shaken(self.store.feed(sequence, limit)).await
+    }
+    async fn feed_end(&self) -> Result<u64, StoreError> {
+        self.shaken(self.store.feed_end()).await
+    }
+}
+
+/// What all seeds begin with: a policy, keys, and codes that a person said yes to.
+struct Ground {
+    policy: Arc<arc_swap::ArcSwap<Policy>>,
+    keys: Arc<Keys>,
+    vault: String,
+    clock: Arc<ManualClock>,
+    records: Vec<Record>,
+    code: String,
+}
+
+impl Ground {
+    async fn lay() -> Self {
+        let w = world().await;
+        let code = Browser::new(&w).authorize(&request("web", &[("scope", "read offline_access")]), "alice").await;
+        let keys = Arc::new(Keys::load_or_create(w.data.path(), &*w.clock).unwrap());
+        let vault = Vault::text(w.data.path()).unwrap().unwrap();
+        let records = w.store.scan("", w.clock.now()).await.unwrap();
+        let (policy, clock) = (w.policy.clone(), w.clock.clone());
+        Self { policy, keys, vault, clock, records, code: code["code"].clone() }
+    }
+
+    fn store(&self, records: &[Record]) -> Arc<MemoryStore> {
+        let store = Arc::new(MemoryStore::default());
+        let put = |record: &Record| Change::Put(record.clone(), Expect::Any);
+        now(store.commit(Changes(records.iter().map(put).collect()), self.clock.now())).unwrap();
+        store
+    }
+
+    fn node(&self, store: Arc<dyn Store>) -> Node {
+        let metrics = Metrics::new();
+        let tokens = Arc::new(Tokens::new(self.keys.clone(), store.clone(), 1 << 16, &metrics));
+        let vault = Vault::of(&self.vault).unwrap();
+        let (policy, clock) = (self.policy.clone(), self.clock.clone());
+        let provider = Provider::new(policy, store, tokens.clone(), clock, metrics, Log::off(), vault);
+        Node { provider: Arc::new(provider), tokens }
+    }
+}
+
+#[derive(Clone)]
+struct Node {
+    provider: Arc<Provider>,
+    tokens: Arc<Tokens>,
+}
+
+/// Drives a future to its end: nothing in it waits for anything outside.
+fn now<T>(work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    loop {
+        if let Poll::Ready(done) = work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return done;
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Asked {
+    Redeem,
+    Refresh(String),
+    Revoke(String),
+    Follow,
+}
+
+struct Flight {
+    node: usize,
+    asked: Asked,
+    begun: usize,
+    work: Pin<Box<dyn Future<Output = (u16, Value)>>>,
+}
+
+fn send(node: &Node, asked: &Asked, code: &str, at: Timestamp) -> Pin<Box<dyn Future<Output = (u16, Value)>>> {
+    let redeem =
+        [("grant_type", "authorization_code"), ("code", code), ("redirect_uri", CALLBACK), ("code_verifier", VERIFIER)];
+    let (path, fields) = match asked {
+        Asked::Redeem => ("/oauth2/token", redeem.to_vec()),
+        Asked::Refresh(token) => ("/oauth2/token", vec![("grant_type", "refresh_token"), ("refresh_token", token)]),
+        Asked::Revoke(token) => ("/oauth2/revoke", vec![("token", &**token)]),
+        Asked::Follow => {
+            let tokens = node.tokens.clone();
+            return Box::pin(async move { (if tokens.follow(at).await.is_ok() { 200 } else { 503 }, Value::Null) });
+        }
+    };
+    let body =
+        form_urlencoded::Serializer::new(String::new()).append_pair("client_id", "web").extend_pairs(fields).finish();
+    let request = Request::post(path).header("content-type", "application/x-www-form-urlencoded");
+    let (provider, request) = (node.provider.clone(), request.body(Bytes::from(body)).unwrap());
+    Box::pin(async move {
+        let response = provider.handle(request).await;
+        (response.status().as_u16(), read(&response))
+    })
+}
+
+/// What came of one seed; panics where something happened that must not.
+fn play(ground: &Ground, seed: u64) -> [usize; 4] {
+    let (mut dice, at) = (Dice::of(seed), ground.clock.now());
+    let truth = ground.store(&ground.records);
+    let shaky: Arc<dyn Store> = Arc::new(Shaky { store: truth.clone(), dice: Mutex::new(Dice::of(seed ^ 0x5eed)) });
+    let fresh = || {
+        let node = ground.node(shaky.clone());
+        while now(node.tokens.load_revocations(at)).is_err() {}
+        node
+    };
+    let mut nodes = [fresh(), fresh()];
+    let mut flights: Vec<Flight> = Vec::new();
+    // What the app knows, and what was ever handed out: token, from which one, when.
+    let (mut known, mut issued): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+    let mut from: HashMap<String, String> = HashMap::new();
+    let mut accesses: Vec<String> = Vec::new();
+    let mut worked: HashMap<String, usize> = HashMap::new();
+    let (mut redeemed, mut revoked) = (0, None::<usize>);
+    let mut counts = [0; 4];
+    for event in 0..EVENTS {
+        let choice = dice.below(100);
+        if choice < 72 && !flights.is_empty() {
+            let at_hand = dice.below(flights.len());
+            let flight = &mut flights[at_hand];
+            let Poll::Ready((status, body)) = flight.work.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
+                continue;
+            };
+            let Flight { node, asked, begun, .. } = flights.swap_remove(at_hand);
+            assert!([200, 400, 503].contains(&status), "seed {seed}: {status} {body}");
+            match (&asked, status) {
+                (Asked::Redeem, 200) => {
+                    redeemed += 1;
+                    assert_eq!(redeemed, 1, "seed {seed}: a code worked twice (S23)");
+                }
+                (Asked::Refresh(token), 200) => {
+                    let before = revoked.is_none_or(|revoked| begun < revoked);
+                    assert!(before, "seed {seed}: refreshed after it was revoked (S49)");
+                    *worked.entry(token.clone()).or_default() += 1;
+                    assert!(worked[token] <= 2, "seed {seed}: a refresh token worked three times");
+                    counts[1] += 1;
+                }
+                (Asked::Revoke(_), 200) => {
+                    revoked = revoked.or(Some(event));
+                    for access in &accesses {
+                        let open = nodes[node].tokens.open(access, at).is_ok();
+                        assert!(!open, "seed {seed}: a token opens where it was revoked (S49)");
+                    }
+                    counts[2] += 1;
+                }
+                _ => {}
+            }
+            if status == 200 && matches!(asked, Asked::Redeem | Asked::Refresh(_)) {
+                let new = body["refresh_token"].as_str().unwrap().to_owned();
+                if let Asked::Refresh(token) = &asked {
+                    from.insert(new.clone(), token.clone());
+                }
+                issued.push(new.clone());
+                accesses.push(body["access_token"].as_str().unwrap().to_owned());
+                // One answer in six never arrives.
+                if dice.below(6) != 0 {
+                    known.push(new);
+                } else {
+                    counts[3] += 1;
+                }
+            }
+        } else if choice < 74 {
+            // A node dies: what it was doing has stopped where it was, what it knew is gone.
+            let dead = dice.below(2);
+            flights.retain(|flight| flight.node != dead);
+            nodes[dead] = fresh();
+            counts[0] += 1;
+        } else if choice < 77 && !flights.is_empty() {
+            // A caller hangs up.
+            let gone = dice.below(flights.len());
+            drop(flights.swap_remove(gone));
+        } else if flights.len() < 6 {
+            let node = dice.below(2);
+            let asked = match dice.below(12) {
+                0..=2 if redeemed == 0 || dice.below(8) == 0 => Asked::Redeem,
+                0 if !known.is_empty() && dice.below(3) == 0 => Asked::Revoke(known[dice.below(known.len())].clone()),
+                // A thief has one of them.
+                1 if issued.len() > 2 && dice.below(3) == 0 => Asked::Refresh(issued[dice.below(issued.len())].clone()),
+                2 | 3 => Asked::Follow,
+                _ => match known.last() {
+                    Some(newest) => Asked::Refresh(newest.clone()),
+                    None => Asked::Redeem,
+                },
+            };
+            let work = send(&nodes[node], &asked, &ground.code, at);
+            flights.push(Flight { node, asked, begun: event, work });
+        }
+    }
+    drop(flights);
+    ended(ground, seed, &truth, (&issued, &accesses, &from), revoked.is_some());
+    counts
+}
+
+/// Whether `token` would be taken from what the store holds.
+fn lives(ground: &Ground, truth: &MemoryStore, token: &str) -> bool {
+    let (id, secret) = Authorization::parse(token).unwrap();
+    let Some(record) = now(truth.get(&Authorization::key(id), ground.clock.now())).unwrap() else { return false };
+    let authorization: Authorization = serde_json::from_slice(&record.body).unwrap();
+    let judged = authorization.refresh.unwrap().judge(secret);
+    matches!(judged, Presented::Current | Presented::Previous)
+}
+
+type Handed<'a> = (&'a [String], &'a [String], &'a HashMap<String, String>);
+
+/// When everything has come to rest: one branch at most, and none where it was revoked.
+fn ended(ground: &Ground, seed: u64, truth: &MemoryStore, (issued, accesses, from): Handed<'_>, revoked: bool) {
+    let live: Vec<&String> = issued.iter().filter(|token| lives(ground, truth, token)).collect();
+    assert!(live.len() <= 2, "seed {seed}: {} live branches", live.len());
+    if let [older, newer] = live[..] {
+        let one_branch = from.get(newer) == Some(older) || from.get(older) == Some(newer);
+        assert!(one_branch, "seed {seed}: two live branches");
+    }
+    let at = ground.clock.now();
+    let node = ground.node(ground.store(&now(truth.scan("", at)).unwrap()));
+    now(node.tokens.load_revocations(at)).unwrap();
+    if revoked {
+        assert!(live.is_empty(), "seed {seed}: a revoked family lives");
+        for access in accesses {
+            assert!(node.tokens.open(access, at).is_err(), "seed {seed}: a revoked token opens after a restart");
+        }
+    }
+}
+
+#[tokio::test]
+async fn s23_s28_s30_s49_thousands_of_orders_of_events_break_no_promise() {
+    let ground = Ground::lay().await;
+    if let Ok(seed) = std::env::var("SEED") {
+        println!("{:?}", play(&ground, seed.parse().unwrap()));
+        return;
+    }
+    let seeds = std::env::var("SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(SEEDS);
+    let mut sums = [0; 4];
+    for seed in 0..seeds {
+        sums.iter_mut().zip(play(&ground, seed)).for_each(|(sum, count)| *sum += count);
+    }
+    let [crashes, refreshes, revocations, lost] = sums;
+    println!("{seeds} seeds: {crashes} crashes, {refreshes} refreshes, {revocations} revocations, {lost} answers lost");
+    assert!(sums.iter().all(|sum| *sum > seeds as usize / 20), "every kind of event happens: {sums:?}");
+}
