@@ -2,7 +2,7 @@
 use super::Policy;
 use crate::{
     clock::Timestamp,
-    model::{Approval, Client, User, network::Shown},
+    model::{Approval, Client, Level, User, network::Shown},
     token::Opened,
 };
 use std::{net::IpAddr, sync::Arc};
@@ -17,16 +17,22 @@ pub struct Standing<'a> {
 
 impl Policy {
     /// What `opened` stands on, or `None` where it opens nothing any more: its app or its user is gone or switched off,
-    /// the user has none of the profiles any more that the app is for, or the app's session timeout is over.
+    /// the user has none of the profiles any more that the app is for, it was not as sure who sat there as the app asks
+    /// for now, or the app's session timeout is over.
     pub fn standing(&self, opened: &Opened, now: Timestamp) -> Option<Standing<'_>> {
         let client = self.clients.get(&*opened.entitlement.client).filter(|c| !c.blocked)?;
         let user = self.users.get(&*opened.subject);
         if self.has_ended(&opened.subject) {
             return None;
         }
+        // What a program does in its own name needs no user, no profile and no person's proof; also where another
+        // exchanged it.
+        let runs_as = |client: &Client| client.run_as.as_deref() == Some(&*opened.subject);
+        let from = || opened.special.as_ref().and_then(|s| s.more.exchanged_from.as_deref());
+        let machine = opened.auth_time.is_none()
+            && (runs_as(client) || from().and_then(|app| self.clients.get(app)).is_some_and(|app| runs_as(app)));
         let stands = match user {
-            // What a program does in its own name needs no user, and no profile.
-            _ if opened.auth_time.is_none() && client.run_as.as_deref() == Some(&*opened.subject) => true,
+            _ if machine => true,
             Some(user) => match &client.approval {
                 Approval::Admin(allowed) => !user.permissions.is_disjoint(allowed),
                 Approval::SelfAuthorized => true,
@@ -34,7 +40,9 @@ impl Policy {
             None => self.saml.partners.values().any(|p| p.create_users),
         };
         let over = client.policies.session_timeout.is_some_and(|longest| opened.issued.plus(longest) <= now);
-        (stands && !over).then_some(Standing { client, user })
+        let wanted = client.interactive.level;
+        let sure = machine || wanted == Level::Standard || opened.shown().level >= wanted;
+        (stands && sure && !over).then_some(Standing { client, user })
     }
 
     /// Whether a request for `client`, and for `user` where they are known, is let through from `address`.

@@ -14,11 +14,11 @@ use crate::{
         user_may,
     },
     login,
-    model::{Client, ScopeSet},
+    model::{Client, Level, ScopeSet},
     policy::Policy,
     secret::{self, Digest},
     store::{Change, Changes, Expect, Record, StoreError},
-    token::{Claims, Opened, revocation::Ending},
+    token::{Claims, More, Opened, revocation::Ending},
 };
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -47,6 +47,8 @@ struct GateSession {
     scopes: String,
     sid: String,
     auth_time: Timestamp,
+    #[serde(default)]
+    level: Level,
     created: Timestamp,
 }
 
@@ -159,6 +161,7 @@ pub async fn callback(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthErro
         scopes: code.scopes,
         sid: code.sid,
         auth_time: code.auth_time,
+        level: code.level,
         created: cx.now,
     };
     let value = secret::random_token();
@@ -294,7 +297,7 @@ pub async fn open(value: &str, authority: &str, cx: &Cx) -> Result<Option<Arc<Op
         auth_time: Some(session.auth_time),
         iat: session.created,
         exp: session.created.plus(cx.policy.people.session.absolute).min(cx.now.plus(cx.policy.people.session.idle)),
-        more: Default::default(),
+        more: More { acr: More::acr_of(session.level), ..More::default() },
     };
     Ok(cx.tokens.opened(claims).map(Arc::new))
 }

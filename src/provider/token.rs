@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     grant::{self, Form, Grant, Redeemed, TokenRequest},
-    model::{AuthMethod, Client, Confirmation, Level, ScopeSet, TokenFormat, Wire, network::Shown},
+    model::{AuthMethod, Client, Confirmation, ScopeSet, TokenFormat, Wire, network::Shown},
     salesforce,
     secret::{self, Digest, Plain},
     store::{Change, Changes, StoreError},
@@ -83,7 +83,7 @@ async fn granted(
     }
     let redeemed = grant.redeem(asked, cx).await?;
     may_use(&redeemed.client, grant)?;
-    let level = redeemed.held.as_ref().map_or(Level::Standard, |held| held.authorization.level);
+    let level = redeemed.held.as_ref().map_or_else(|| redeemed.terms.more.level(), |held| held.authorization.level);
     let user = cx.seen(&redeemed.subject);
     restriction::address(&redeemed.client, user.as_deref(), Shown { level, refreshes }, cx)?;
     // What a program does in its own name no person has to prove.
@@ -174,7 +174,10 @@ pub async fn issue(redeemed: Redeemed, once: Vec<Change>, shape: &Shape, cx: &Cx
         auth_time: authorization.map(|a| a.auth_time).or(terms.auth_time),
         iat: cx.now,
         exp: terms.expires.map_or(usual, |t| t.min(usual)),
-        more: bound(terms.more, shape.proof),
+        more: More {
+            acr: authorization.map_or(terms.more.acr.clone(), |a| More::acr_of(a.level)),
+            ..bound(terms.more, shape.proof)
+        },
     };
     let second = cx.policy.salesforce.as_deref().filter(|_| shape.wire == Wire::Salesforce);
     if terms.form == Form::Asset {

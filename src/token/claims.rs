@@ -2,7 +2,7 @@
 use super::revocation::Revocations;
 use crate::{
     clock::Timestamp,
-    model::{Actor, Confirmation, MayAct, asset::AssetClaim},
+    model::{Actor, Confirmation, Level, MayAct, asset::AssetClaim},
     secret::Digest,
 };
 use serde::{Deserialize, Serialize};
@@ -62,9 +62,23 @@ pub struct More {
     /// What else ends it, as endings name it: `token/…`, `authorization/…`, `client/…`, `subject/…`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tied_to: Vec<String>,
+    /// How they showed who they are, where that took two factors (RFC 9068 §2.2.1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acr: Option<String>,
 }
 
 impl More {
+    /// `acr` of a token that comes from a sign-on of this level; one factor is what every other token says nothing of.
+    pub fn acr_of(level: Level) -> Option<String> {
+        (level > Level::Standard).then(|| level.acr().to_owned())
+    }
+
+    /// How sure it was who sat there.
+    pub fn level(&self) -> Level {
+        let high = self.acr.as_deref() == Some(Level::HighAssurance.acr());
+        if high { Level::HighAssurance } else { Level::Standard }
+    }
+
     /// Whether it says nothing.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

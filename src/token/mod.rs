@@ -82,7 +82,8 @@ pub struct Opened {
 impl Opened {
     /// What it shows that may excuse where a request comes from.
     pub fn shown(&self) -> Shown {
-        Shown { level: Level::Standard, refreshes: self.generation > 0 }
+        let level = self.special.as_ref().map_or(Level::Standard, |special| special.more.level());
+        Shown { level, refreshes: self.generation > 0 }
     }
 }
 

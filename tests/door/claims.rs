@@ -2,7 +2,7 @@
 use super::provider::{read, world};
 use portcullis::{
     clock::Clock,
-    model::{Actor, Confirmation, MayAct, PublicJwk, SigningAlgorithm, TokenFormat},
+    model::{Actor, Confirmation, Level, MayAct, PublicJwk, SigningAlgorithm, TokenFormat},
     secret::Digest,
     token::{Claims, More, OpenError},
 };
@@ -38,6 +38,7 @@ async fn key_and_actors_are_there_in_every_form_and_in_introspection_and_a_tie_e
         exchanged_from: Some("portal".to_owned()),
         asset: None,
         tied_to: vec!["authorization/of-alice".to_owned(), "token/of-alice".to_owned()],
+        acr: More::acr_of(Level::HighAssurance),
     };
     let claims = claims(now, more.clone());
     let tokens = [

@@ -74,7 +74,8 @@ pub async fn redeem(
     };
     let mut changes: Vec<Change> = subject.once.clone().into_iter().collect();
     let mut tied_to = ties(&subject, None)?;
-    let mut more = More { exchanged_from: Some(from), may_act: subject.may_act.clone(), ..More::default() };
+    let acr = More::acr_of(subject.level);
+    let mut more = More { exchanged_from: Some(from), may_act: subject.may_act.clone(), acr, ..More::default() };
     let mut expires = subject.expires.min(cx.now.plus(rules.lifetime));
     let mut claim = claim(rules, user.as_deref());
     let mut event = None;

@@ -72,6 +72,7 @@ impl Grant for TokenExchange {
             may_act: subject.may_act.clone(),
             exchanged_from: Some(subject.client.clone().unwrap_or_else(|| client.id.to_string())),
             tied_to: ties(&subject, actor.as_ref())?,
+            acr: More::acr_of(subject.level),
             ..More::default()
         };
         let expires = actor.as_ref().map_or(subject.expires, |a| subject.expires.min(a.expires));

@@ -3,7 +3,7 @@ use super::{holds_key, scopes_of};
 use crate::{
     clock::Timestamp,
     grant::{TokenRequest, approved, ended, refresh_token, saml_bearer, stored},
-    model::{Actor, Authorization, Client, MayAct, ScopeSet, authorization::Presented},
+    model::{Actor, Authorization, Client, Level, MayAct, ScopeSet, authorization::Presented},
     provider::{
         Cx,
         error::{Code, OAuthError},
@@ -73,6 +73,8 @@ pub struct Party {
     pub expires: Timestamp,
     /// When the subject proved who they are.
     pub auth_time: Option<Timestamp>,
+    /// How sure it was who that is.
+    pub level: Level,
     /// Who acts in it already.
     pub act: Option<Actor>,
     /// Who may.
@@ -97,6 +99,7 @@ impl Party {
             scopes,
             expires,
             auth_time: None,
+            level: Level::Standard,
             act: None,
             may_act: None,
             tied_to: Vec::new(),
@@ -153,7 +156,7 @@ fn access_token(text: &str, request: &TokenRequest<'_>, client: &Client, cx: &Cx
     // A scope taken from the app is gone from its older tokens too.
     let scopes = opened.entitlement.scopes.intersection(&app.scopes);
     let mut party = Party::of(opened.subject.to_string(), Some(from.to_owned()), scopes, opened.expires);
-    party.auth_time = opened.auth_time;
+    (party.auth_time, party.level) = (opened.auth_time, opened.shown().level);
     party.tied_to = vec![
         format!("token/{}", opened.jti),
         Authorization::key(opened.authorization.as_deref().unwrap_or(&opened.jti)),
@@ -196,7 +199,7 @@ async fn refresh_token(text: &str, request: &TokenRequest<'_>, client: &Client, 
 fn of_authorization(authorization: &Authorization, expires: Timestamp) -> Party {
     let client = Some(authorization.client.clone());
     let mut party = Party::of(authorization.subject.clone(), client, scopes_of(&authorization.scopes), expires);
-    party.auth_time = Some(authorization.auth_time);
+    (party.auth_time, party.level) = (Some(authorization.auth_time), authorization.level);
     party.tied_to = vec![
         Authorization::key(&authorization.id),
         format!("client/{}", authorization.client),

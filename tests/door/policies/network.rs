@@ -96,6 +96,18 @@ async fn each_ip_relaxation_excuses_its_own() {
         "it was begun with a password alone"
     );
 
+    let secret = page.body.split("id=\"secret\">").nth(1).unwrap().split('<').next().unwrap().to_owned();
+    let secret = totp_rs::Secret::Encoded(secret).to_bytes().unwrap();
+    let totp = totp_rs::TOTP::new_unchecked(totp_rs::Algorithm::SHA1, 6, 1, 30, secret);
+    let shown = browser.submit(&page, &[("code", &totp.generate(w.clock.now().0.unsigned_abs()))]).await;
+    let back = browser.follow(shown).await;
+    let code = answer(&back)["code"].clone();
+    let (status, body) = post(&w, OUTSIDE, "/oauth2/token", &redeeming(&code, super::super::people::VERIFIER)).await;
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(userinfo(&w, OUTSIDE, &body["access_token"]).await, 200, "its token says so");
+    narrowed(&w, Relaxation::Enforce);
+    assert_eq!(userinfo(&w, OUTSIDE, &body["access_token"]).await, 401);
+
     narrowed(&w, Relaxation::Bypass);
     assert!(signs_in(&w, OUTSIDE).await.starts_with("pa_"));
 }

@@ -121,6 +121,7 @@ async fn a_required_level_that_is_raised_holds_at_refresh_and_for_assertions() {
             policy.clients.insert(id.into(), Arc::new(client));
         }
     });
+    assert_eq!(userinfo(&w, "10.0.0.1", &body["access_token"]).await, 401, "nor do older tokens tell anything");
     let (status, told) = refresh(&w, "web", body["refresh_token"].as_str().unwrap()).await;
     assert_eq!((status, &told["error"]), (400, &json!("invalid_grant")));
     let claims =
