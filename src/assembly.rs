@@ -55,7 +55,8 @@ impl Assembly {
         let (policy, in_force) = (reloader.policy(), reloader.in_force());
         let provider =
             Provider::new(policy.clone(), store.clone(), tokens.clone(), clock.clone(), metrics.clone(), audit, vault);
-        Ok(Self { policy, in_force, provider: Arc::new(provider), tokens, store, reloader, clock, metrics })
+        let provider = Arc::new(provider.registering(in_force.clone()));
+        Ok(Self { policy, in_force, provider, tokens, store, reloader, clock, metrics })
     }
 
     /// Takes up what other processes decided and ended since the last call; the first call reads everything.

@@ -59,8 +59,10 @@ pub struct Metrics {
     pub connections_refused: IntCounter,
     /// Counts of the usage view that found no room before they could be written down.
     pub usage_lost: IntCounter,
-    /// What administrators did through the admin API, by act.
-    pub administered: IntCounterVec,
+    /// Requests to the admin API, by operation and status.
+    pub admin_requests: IntCounterVec,
+    /// Dynamic client registration, by method and outcome.
+    pub registrations: IntCounterVec,
     /// TLS handshakes that failed or took too long.
     pub handshakes_failed: IntCounter,
 }
@@ -157,7 +159,8 @@ impl Metrics {
             in_flight: gauge("requests_in_flight", "Requests in flight"),
             connections_refused: counter("connections_refused_total", "Connections refused for want of room"),
             usage_lost: counter("usage_counts_lost_total", "Counts of the usage view that found no room"),
-            administered: counters("admin_acts_total", "What administrators did here", &["act"]),
+            admin_requests: counters("admin_requests_total", "Requests to the admin API", &["operation", "status"]),
+            registrations: counters("registrations_total", "Dynamic client registration", &["method", "outcome"]),
             handshakes_failed: counter("tls_handshakes_failed_total", "TLS handshakes failed or too slow"),
             registry,
         })

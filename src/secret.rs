@@ -116,6 +116,16 @@ pub fn random_security_token() -> String {
     URL_SAFE_NO_PAD.encode(random::<18>())
 }
 
+/// A fresh identifier of over 128 bits, base64url, that people type on a command line: it begins with no dash.
+pub fn random_name() -> String {
+    loop {
+        let name = URL_SAFE_NO_PAD.encode(random::<17>());
+        if !name.starts_with('-') {
+            return name;
+        }
+    }
+}
+
 /// A fresh identifier of 128 bits, base64url.
 pub fn random_id() -> String {
     URL_SAFE_NO_PAD.encode(random::<16>())

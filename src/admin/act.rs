@@ -1,9 +1,9 @@
 //! What was done, when and by whom: a record of its own in the commit that did it.
-use super::{Office, stored};
+use super::{Failed, Office, stored, view::Page};
 use crate::{
     clock::Timestamp,
     secret,
-    store::{Change, Expect, Record, Store, StoreError},
+    store::{Change, Expect, Record, StoreError},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -71,12 +71,18 @@ impl Act {
     }
 }
 
-/// At most `limit` acts behind `after`, the newest first.
-pub async fn page(store: &dyn Store, after: &str, limit: usize, now: Timestamp) -> Result<Vec<Remembered>, StoreError> {
-    let records = store.page(PREFIX, &format!("{PREFIX}{after}"), limit, now).await?;
-    let read = |r: Record| {
-        let act: Remembered = stored(&r)?;
-        Ok(Remembered { id: r.key[PREFIX.len()..].to_owned(), ..act })
-    };
-    records.into_iter().map(read).collect()
+impl Office {
+    /// What was done, the newest first: at most `limit` acts behind `after`.
+    pub async fn acts(&self, after: &str, limit: usize) -> Result<Page<Remembered>, Failed> {
+        let mut records = self.store.page(PREFIX, &format!("{PREFIX}{after}"), limit + 1, self.now).await?;
+        let more = records.len() > limit;
+        records.truncate(limit);
+        let read = |r: Record| {
+            let act: Remembered = stored(&r)?;
+            Ok(Remembered { id: r.key[PREFIX.len()..].to_owned(), ..act })
+        };
+        let items = records.into_iter().map(read).collect::<Result<Vec<_>, StoreError>>()?;
+        let next = items.last().filter(|_| more).map(|act| act.id.clone());
+        Ok(Page { items, next })
+    }
 }

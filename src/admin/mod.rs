@@ -1,9 +1,11 @@
 //! Administration: what an administrator sees and does while it runs. No sockets: the command line acts on the store, the
 //! admin API hands requests in. Every act is one commit with its own record of who did it.
 pub mod act;
+pub mod api;
 pub mod approval;
 pub mod asset;
 pub mod block;
+pub mod registration;
 pub mod revoke;
 pub mod view;
 

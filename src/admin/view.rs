@@ -186,7 +186,7 @@ impl Office {
         Ok(App {
             client_id: client.id.to_string(),
             name: client.name.clone(),
-            origin: "configuration".to_owned(),
+            origin: if self.policy.registered.contains(&client.id) { "registered" } else { "configuration" }.to_owned(),
             blocked: client.blocked,
             block: block::of(Kind::Client, &client.id, &*self.store, self.now).await?,
             auth: match client.auth_method {

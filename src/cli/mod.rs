@@ -11,6 +11,7 @@ mod first_start;
 mod hash_password;
 mod keys;
 mod proof;
+mod registrations;
 mod run;
 mod saml;
 mod store;
@@ -75,6 +76,9 @@ enum Command {
     /// Users: who they are, which apps they used, blocking and revoking.
     #[command(subcommand)]
     Users(users::Command),
+    /// Apps that register themselves: initial access tokens, and removing one.
+    #[command(subcommand)]
+    Registrations(registrations::Command),
     /// Authorizations that live, and ending one.
     #[command(subcommand)]
     Authorizations(authorizations::Command),
@@ -128,6 +132,7 @@ pub fn main() -> ExitCode {
         Command::Keys(command) => keys::run(&config, &command),
         Command::Token(command) => token::run(&config, command),
         Command::Apps(command) => apps::run(&config, command),
+        Command::Registrations(command) => registrations::run(&config, command),
         Command::Users(command) => users::run(&config, command),
         Command::Authorizations(command) => authorizations::run(&config, command),
         Command::Acts { most, json } => acts::run(&config, most, json),

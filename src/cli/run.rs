@@ -15,6 +15,9 @@ pub fn run(config: &Path, upgrade: bool) -> Result<(), String> {
     let loaded = super::loaded(config)?;
     loaded.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     eprintln!("{} on {:?}, admin on {}", loaded.policy.issuer, loaded.settings.listen, loaded.settings.admin);
+    if let Some(api) = &loaded.settings.admin_api {
+        eprintln!("admin API on {}{}", if api.tls { "https://" } else { "http://" }, api.listen);
+    }
     if !crate::saml::second_opinion::BUILT_IN {
         eprintln!("built without the feature xmlsec: SAML signatures are verified by the Rust verifier alone");
     }

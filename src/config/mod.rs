@@ -1,9 +1,11 @@
 //! Configuration: read once, validated once, every mistake told.
+pub mod admin_api;
 pub mod app;
 pub mod certificate;
 pub mod dpop;
 pub mod mistake;
 pub mod profile;
+pub mod registration;
 pub mod reload;
 pub mod route;
 pub mod salesforce;
@@ -21,6 +23,7 @@ use crate::{
         Policy,
         dpop::Dpop,
         people::People,
+        registration::Registration,
         route::{Auth, Table},
         salesforce::Salesforce,
         saml::Saml,
@@ -89,6 +92,12 @@ pub struct Main {
     /// Profile or permission set → what holds for everybody who has it.
     #[serde(default)]
     profile: BTreeMap<String, profile::ProfileTable>,
+    /// The admin API; off without.
+    #[schemars(with = "Option<admin_api::AdminApiTable>")]
+    admin_api: Option<Spanned<admin_api::AdminApiTable>>,
+    /// Dynamic client registration; off without.
+    #[schemars(with = "Option<registration::RegistrationTable>")]
+    registration: Option<Spanned<registration::RegistrationTable>>,
 }
 
 /// A whole configuration without mistakes.
@@ -155,7 +164,7 @@ pub fn load(main: &Path) -> Result<Loaded, Vec<Mistake>> {
         None
     });
     match parsed {
-        Some((issuer, settings, certificates, routes, people, mut saml, salesforce, profiles, dpop))
+        Some((issuer, settings, certificates, routes, people, mut saml, salesforce, profiles, dpop, registration))
             if mistakes.is_empty() =>
         {
             saml.apps = saml::certificates(&clients);
@@ -163,10 +172,25 @@ pub fn load(main: &Path) -> Result<Loaded, Vec<Mistake>> {
             let revision = Digest::of(texts.join("\0").as_bytes()).hex()[..16].to_owned();
             let issuer = issuer.into();
             let salesforce = salesforce.map(Arc::new);
-            let barred = Arc::default();
-            let mut policy =
-                Policy { issuer, clients, users, profiles, barred, routes, people, saml, salesforce, dpop, revision };
-            let warnings = warnings(&mut policy);
+            let registration = registration.map(Arc::new);
+            let decided = Policy::default();
+            let policy = Policy {
+                issuer,
+                clients,
+                users,
+                profiles,
+                routes,
+                people,
+                saml,
+                salesforce,
+                dpop,
+                registration,
+                revision,
+                // What is decided while it runs.
+                barred: decided.barred,
+                registered: decided.registered,
+            };
+            let warnings = warnings(&policy, settings.admin_api.as_ref().map(|a| a.audience.as_str()));
             Ok(Loaded { settings, policy, certificates, warnings })
         }
         _ => Err(mistakes),
@@ -174,7 +198,7 @@ pub fn load(main: &Path) -> Result<Loaded, Vec<Mistake>> {
 }
 
 type Profiles = HashMap<String, Ranges>;
-type MainParts = (String, Settings, Certificates, Table, People, Saml, Option<Salesforce>, Profiles, Dpop);
+type MainParts = (String, Settings, Certificates, Table, People, Saml, Option<Salesforce>, Profiles, Dpop, Option<Registration>);
 
 type Apps = HashMap<Arc<str>, Arc<Client>>;
 
@@ -203,6 +227,10 @@ fn main_file(file: &Path, text: &str, apps: Option<&Apps>) -> Result<Option<Main
             "encryption_key_file, _env or _command is needed in [keys]: nodes share their keys in the database, sealed";
         found.within(0).wrong("postgres", needed);
     }
+    settings.admin_api = raw.admin_api.map(|table| {
+        let span = table.span().start;
+        admin_api::read(table.into_inner(), &raw.issuer, &settings, found.within(span))
+    });
     let mut certificates = Certificates::default();
     if raw.certificate.is_empty() {
         found.within(0).wrong("certificate", "the HTTPS listeners need at least one [[certificate]]");
@@ -233,15 +261,19 @@ fn main_file(file: &Path, text: &str, apps: Option<&Apps>) -> Result<Option<Main
         salesforce::read(table.into_inner(), &raw.issuer, apps, found.within(span))
     });
     let profiles = profile::read(&raw.profile, found.within(0));
+    let registration = raw.registration.map(|table| {
+        let span = table.span().start;
+        registration::read(table.into_inner(), found.within(span))
+    });
     if found.mistakes.is_empty() {
-        Ok(Some((raw.issuer, settings, certificates, table, people, saml, salesforce, profiles, dpop)))
+        Ok(Some((raw.issuer, settings, certificates, table, people, saml, salesforce, profiles, dpop, registration)))
     } else {
         Err(found.mistakes)
     }
 }
 
-fn warnings(policy: &mut Policy) -> Vec<String> {
-    let opens = |audience: &str| policy.routes.iter().any(|r| *r.resource == *audience);
+fn warnings(policy: &Policy, admin: Option<&str>) -> Vec<String> {
+    let opens = |audience: &str| admin == Some(audience) || policy.routes.iter().any(|r| *r.resource == *audience);
     let clients = policy.clients.values();
     let mut all: Vec<String> = clients
         .filter(|c| !opens(&c.audience))

@@ -97,6 +97,8 @@ pub struct Settings {
     pub audit_log: Option<PathBuf>,
     /// The example API, in dev mode alone.
     pub example_api: Option<SocketAddr>,
+    /// The admin API, where it is on.
+    pub admin_api: Option<super::admin_api::AdminApi>,
 }
 
 fn loopback() -> SocketAddr {
@@ -184,5 +186,6 @@ pub fn read(raw: ServerTable, dev: bool, found: &mut Findings<'_>) -> Settings {
         access_log: raw.access_log.as_deref().map(place),
         audit_log: raw.audit_log.as_deref().map(place),
         example_api: dev.then_some(raw.example_api),
+        admin_api: None,
     }
 }

@@ -162,7 +162,7 @@ impl ServerApp for Front {
 
 /// Chooses the certificate by SNI from those in force at the handshake.
 #[derive(Debug)]
-struct BySni(Arc<ArcSwap<Certificates>>);
+pub(super) struct BySni(pub(super) Arc<ArcSwap<Certificates>>);
 
 impl ResolvesServerCert for BySni {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {

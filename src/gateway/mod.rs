@@ -1,6 +1,7 @@
 //! The gate: what must be decided before a request may go to an upstream.
 pub mod address;
 pub mod admin;
+pub mod admin_api;
 mod answer;
 mod balance;
 pub mod canonical;

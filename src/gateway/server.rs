@@ -1,6 +1,7 @@
 //! The process: listeners, signals, what runs beside them, and the end.
 use super::{
     admin::{Admin, Echo, Redirect},
+    admin_api,
     connection::{Front, Limits, Proxies},
     handover,
     health::Health,
@@ -9,6 +10,7 @@ use super::{
     upstream::Peers,
 };
 use crate::{
+    admin::{Here, api::Api},
     assembly::Assembly,
     clock::{Clock, unhurried},
     config::{Loaded, reload::Reloader, server::Settings},
@@ -105,6 +107,22 @@ pub fn run(main: &Path, loaded: Loaded, upgrade: bool) -> Result<(), String> {
     let mut https = Service::new("https".to_owned(), front);
     settings.listen.iter().for_each(|address| https.add_tcp(&address.to_string()));
     server.add_service(https);
+    if let Some(own) = &settings.admin_api {
+        let api = Api {
+            here: Here { tokens: tokens.clone(), in_force: in_force.clone() },
+            store: store.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            audit: audit.clone(),
+            audience: own.audience.clone(),
+        };
+        let tls = own.tls.then(|| admin_api::acceptor(reloader.certificates())).transpose();
+        let listener = admin_api::Listener::new(api, tls.map_err(|e| e.to_string())?, limits, metrics.clone());
+        let mut service = Service::new("admin api".to_owned(), listener);
+        service.threads = Some(1);
+        service.add_tcp(&own.listen.to_string());
+        server.add_service(service);
+    }
     let draining = Arc::new(AtomicBool::new(false));
     let admin = Admin {
         metrics: metrics.clone(),
@@ -141,7 +159,7 @@ fn logs(settings: &Settings) -> Result<(Log, Log), String> {
 /// Pingora ends a process whose address is taken with a panic: say it in words first.
 fn free(settings: &Settings) -> Result<(), String> {
     let all = settings.listen.iter().chain(&settings.redirect).chain([&settings.admin]).chain(&settings.example_api);
-    for address in all {
+    for address in all.chain(settings.admin_api.iter().map(|a| &a.listen)) {
         std::net::TcpListener::bind(address).map_err(|e| format!("cannot listen on {address}: {e}"))?;
     }
     Ok(())

@@ -239,7 +239,7 @@ pub async fn user_may(client: &Client, user: &str, cx: &Cx) -> Result<(), OAuthE
 
 /// A fresh identifier for an authorization.
 pub fn new_id() -> String {
-    secret::random_id()
+    secret::random_name()
 }
 
 /// A flow at the token endpoint.

@@ -7,6 +7,7 @@ pub mod confirmation;
 pub mod exchange;
 pub mod network;
 pub mod policies;
+pub mod registered;
 pub mod scope;
 pub mod session;
 pub mod user;

@@ -34,6 +34,12 @@ fn outline(policy: &Policy) -> BTreeMap<String, Value> {
             "audiences": s.audiences, "soap_app": s.soap_app});
         all.insert("salesforce".to_owned(), view);
     }
+    if let Some(r) = &policy.registration {
+        let view = json!({"open": r.open, "grants": r.grants, "scopes": r.scopes.to_string(), "most": r.most,
+            "redirect_uris": r.redirect_uris, "auth_methods": r.auth_methods, "per_address": r.per_address,
+            "app": r.app.to_string()});
+        all.insert("registration".to_owned(), view);
+    }
     all.extend(policy.clients.values().map(|c| (format!("app {}", c.id), client(c))));
     all.extend(policy.users.values().map(|u| {
         let password = u.password.as_ref().map(|hash| mask(&crate::secret::Digest::of(hash.as_bytes()).hex()));

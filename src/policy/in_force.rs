@@ -3,17 +3,19 @@
 use super::{Policy, SharedPolicy};
 use crate::{
     clock::Timestamp,
-    model::{Client, User},
-    store::{Store, StoreError},
+    model::{Client, User, registered::Registered},
+    store::{Record, Store, StoreError},
 };
 use arc_swap::ArcSwap;
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 /// What the keys of blocked apps and users begin with; see [`crate::store::ANNOUNCED`].
 const BLOCKED: &str = "blocked/";
+/// What the keys of apps that registered themselves begin with.
+const REGISTERED: &str = "registered/";
 const FEED_BATCH: usize = 1000;
 
 /// What can be blocked.
@@ -45,11 +47,40 @@ impl Kind {
 struct Decided {
     clients: BTreeSet<String>,
     users: BTreeSet<String>,
+    registered: BTreeMap<String, Arc<Registered>>,
+}
+
+/// Apps that registered themselves as the configuration makes them: made once, not with every decision.
+#[derive(Default)]
+struct Made(HashMap<String, (Arc<Registered>, Option<Arc<Client>>)>);
+
+impl Made {
+    /// The app, where the configuration lets it be one.
+    fn of(&mut self, app: &Arc<Registered>, configured: &Policy) -> Option<Arc<Client>> {
+        match self.0.get(&app.client_id) {
+            Some((known, client)) if Arc::ptr_eq(known, app) => client.clone(),
+            _ => {
+                let rules = configured.registration.as_deref()?;
+                let client = (rules.make)(app, rules).ok().map(Arc::new);
+                self.0.insert(app.client_id.clone(), (app.clone(), client.clone()));
+                client
+            }
+        }
+    }
 }
 
 impl Decided {
     /// Takes up that there is a record under `key`, or none any more; `false` if it is no business of ours.
-    fn take_up(&mut self, key: &str, there: bool) -> bool {
+    fn take_up(&mut self, key: &str, record: Option<&Record>) -> bool {
+        let there = record.is_some();
+        if let Some(id) = key.strip_prefix(REGISTERED) {
+            // One that cannot be read is none: nobody gets in by it.
+            match record.and_then(|r| serde_json::from_slice::<Registered>(&r.body).ok()) {
+                Some(app) => drop(self.registered.insert(id.to_owned(), Arc::new(app))),
+                None => drop(self.registered.remove(id)),
+            }
+            return true;
+        }
         let Some((kind, name)) = key.strip_prefix(BLOCKED).and_then(|rest| rest.split_once('/')) else { return false };
         let names = match kind {
             "client" => &mut self.clients,
@@ -65,14 +96,23 @@ impl Decided {
     }
 
     fn is_empty(&self) -> bool {
-        self.clients.is_empty() && self.users.is_empty()
+        self.clients.is_empty() && self.users.is_empty() && self.registered.is_empty()
     }
 
-    fn over(&self, configured: &Arc<Policy>) -> Arc<Policy> {
+    fn over(&self, configured: &Arc<Policy>, made: &mut Made) -> Arc<Policy> {
         if self.is_empty() {
             return configured.clone();
         }
         let mut policy = Policy::clone(configured);
+        let mut registered = HashSet::new();
+        // An app of the configuration is never shadowed.
+        for app in self.registered.values().filter(|app| !configured.clients.contains_key(app.client_id.as_str())) {
+            if let Some(client) = made.of(app, configured) {
+                registered.insert(client.id.clone());
+                policy.clients.insert(client.id.clone(), client);
+            }
+        }
+        policy.registered = Arc::new(registered);
         for id in &self.clients {
             if let Some(client) = policy.clients.get_mut(id.as_str()) {
                 *client = Arc::new(Client { blocked: true, ..Client::clone(client) });
@@ -91,6 +131,7 @@ impl Decided {
 struct State {
     configured: Arc<Policy>,
     decided: Decided,
+    made: Made,
     /// The newest entry of the feed that was taken up; nothing is known without.
     followed: Option<u64>,
 }
@@ -108,7 +149,7 @@ impl InForce {
     pub fn of(configured: Policy) -> Self {
         let configured = Arc::new(configured);
         let policy = Arc::new(ArcSwap::new(configured.clone()));
-        let state = State { configured, decided: Decided::default(), followed: None };
+        let state = State { configured, decided: Decided::default(), made: Made::default(), followed: None };
         Self { state: Mutex::new(state), turn: tokio::sync::Mutex::new(()), policy }
     }
 
@@ -130,7 +171,8 @@ impl InForce {
     pub fn configure(&self, configured: Policy) {
         let mut state = self.state();
         state.configured = Arc::new(configured);
-        self.policy.store(state.decided.over(&state.configured));
+        state.made = Made::default();
+        self.lay_over(&mut state);
     }
 
     /// Takes up what was decided under `keys`; when it returns, every later request sees it.
@@ -163,8 +205,8 @@ impl InForce {
     ) -> Result<(), StoreError> {
         let mut decided = self.state().decided.clone();
         let mut changed = false;
-        for key in keys.filter(|key| key.starts_with(BLOCKED)) {
-            changed |= decided.take_up(key, store.get(key, now).await?.is_some());
+        for key in keys.filter(|key| [BLOCKED, REGISTERED].iter().any(|kind| key.starts_with(kind))) {
+            changed |= decided.take_up(key, store.get(key, now).await?.as_ref());
         }
         if changed {
             self.lay(decided);
@@ -176,8 +218,10 @@ impl InForce {
         // Before the records: what changes meanwhile is read twice rather than never.
         let end = store.feed_end().await?;
         let mut decided = Decided::default();
-        for record in store.scan(BLOCKED, now).await? {
-            decided.take_up(&record.key, true);
+        for kind in [BLOCKED, REGISTERED] {
+            for record in store.scan(kind, now).await? {
+                decided.take_up(&record.key, Some(&record));
+            }
         }
         self.lay(decided);
         self.state().followed = Some(end);
@@ -186,15 +230,21 @@ impl InForce {
 
     fn lay(&self, decided: Decided) {
         let mut state = self.state();
-        self.policy.store(decided.over(&state.configured));
         state.decided = decided;
+        self.lay_over(&mut state);
+    }
+
+    fn lay_over(&self, state: &mut State) {
+        let State { configured, decided, made, .. } = state;
+        self.policy.store(decided.over(configured, made));
+        made.0.retain(|id, _| decided.registered.contains_key(id));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Change, Changes, Expect, Record, memory::MemoryStore};
+    use crate::store::{Change, Changes, Expect, memory::MemoryStore};
 
     const NOW: Timestamp = Timestamp(10);
 

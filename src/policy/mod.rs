@@ -3,6 +3,7 @@ pub mod diff;
 pub mod dpop;
 pub mod in_force;
 pub mod people;
+pub mod registration;
 pub mod route;
 pub mod salesforce;
 pub mod saml;
@@ -37,6 +38,10 @@ pub struct Policy {
     pub salesforce: Option<Arc<salesforce::Salesforce>>,
     /// How proofs of possession are judged.
     pub dpop: dpop::Dpop,
+    /// What apps that register themselves may have; none can without.
+    pub registration: Option<Arc<registration::Registration>>,
+    /// Which of the apps registered themselves.
+    pub registered: Arc<HashSet<Arc<str>>>,
     /// Digest of what it was built from: equal digests, equal policies.
     pub revision: String,
 }

@@ -22,7 +22,7 @@ pub fn metadata(policy: &Policy) -> Value {
     let of_tokens = ["sub", "iss", "aud", "exp", "iat", "auth_time", "acr", "amr", "sid"];
     let claims: Vec<&str> =
         of_tokens.into_iter().chain(SCOPE_CLAIMS.iter().flat_map(|(_, names)| names.iter().copied())).collect();
-    json!({
+    let mut told = json!({
         "issuer": issuer,
         "token_endpoint": format!("{issuer}{}", paths::TOKEN),
         "revocation_endpoint": format!("{issuer}{}", paths::REVOKE),
@@ -56,7 +56,11 @@ pub fn metadata(policy: &Policy) -> Value {
         "introspection_endpoint_auth_methods_supported": methods,
         "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
         "dpop_signing_alg_values_supported": ALGORITHMS,
-    })
+    });
+    if policy.registration.is_some() {
+        told["registration_endpoint"] = format!("{issuer}{}", paths::REGISTER).into();
+    }
+    told
 }
 
 /// The metadata of the protected resource whose document has this path (RFC 9728 §2).

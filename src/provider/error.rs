@@ -49,6 +49,12 @@ pub enum Code {
     InvalidDpopProof,
     /// RFC 9449 §8.
     UseDpopNonce,
+    /// RFC 7591 §3.2.2.
+    InvalidRedirectUri,
+    /// RFC 7591 §3.2.2.
+    InvalidClientMetadata,
+    /// RFC 7591 §3.2.2.
+    UnapprovedSoftwareStatement,
     /// A dependency does not answer.
     TemporarilyUnavailable,
 }
@@ -79,6 +85,9 @@ impl Code {
             Self::InsufficientScope => "insufficient_scope",
             Self::InvalidDpopProof => "invalid_dpop_proof",
             Self::UseDpopNonce => "use_dpop_nonce",
+            Self::InvalidRedirectUri => "invalid_redirect_uri",
+            Self::InvalidClientMetadata => "invalid_client_metadata",
+            Self::UnapprovedSoftwareStatement => "unapproved_software_statement",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
         }
     }
@@ -107,6 +116,9 @@ impl Code {
             | Self::SlowDown
             | Self::InvalidDpopProof
             | Self::UseDpopNonce
+            | Self::InvalidRedirectUri
+            | Self::InvalidClientMetadata
+            | Self::UnapprovedSoftwareStatement
             | Self::ExpiredToken => StatusCode::BAD_REQUEST,
         }
     }

@@ -15,6 +15,7 @@ mod par;
 pub mod params;
 pub mod people;
 pub mod possession;
+mod registration;
 mod respond;
 mod restriction;
 mod revoke;
@@ -34,7 +35,7 @@ use crate::{
     login::Login,
     metrics::Metrics,
     model::Wire,
-    policy::{Policy, SharedPolicy, route::RESOURCE_METADATA},
+    policy::{Policy, SharedPolicy, in_force::InForce, route::RESOURCE_METADATA},
     salesforce,
     secret::Digest,
     store::{Changes, Store},
@@ -52,6 +53,8 @@ pub mod paths {
     pub const TOKEN: &str = "/oauth2/token";
     /// RFC 7009.
     pub const REVOKE: &str = "/oauth2/revoke";
+    /// RFC 7591; each app's own path is beneath it (RFC 7592).
+    pub const REGISTER: &str = "/oauth2/register";
     /// RFC 7662.
     pub const INTROSPECT: &str = "/oauth2/introspect";
     /// RFC 8414.
@@ -152,6 +155,7 @@ pub struct Provider {
     audit: Log,
     login: Arc<Login>,
     browsers: moka::sync::Cache<Digest, Arc<Opened>>,
+    in_force: Option<Arc<InForce>>,
 }
 
 /// Seconds that a browser's session behind the gate is taken from memory; its end is felt at once all the same.
@@ -173,7 +177,13 @@ impl Provider {
             .max_capacity(100_000)
             .time_to_live(std::time::Duration::from_secs(BROWSER_CACHE))
             .build();
-        Self { policy, store, tokens, clock, metrics, audit, login, browsers }
+        Self { policy, store, tokens, clock, metrics, audit, login, browsers, in_force: None }
+    }
+
+    /// The same, where apps may register themselves: they are taken up into this policy.
+    #[must_use]
+    pub fn registering(self, in_force: Arc<InForce>) -> Self {
+        Self { in_force: Some(in_force), ..self }
     }
 
     fn cx(&self, address: Option<std::net::IpAddr>) -> Cx {
@@ -259,6 +269,9 @@ impl Provider {
                 Some(document) => respond(StatusCode::OK, Some(&document)),
                 None => respond(StatusCode::NOT_FOUND, Some(&json!({"error": "not_found"}))),
             },
+            path if path.starts_with(paths::REGISTER) => {
+                registration::answer(&request, self.in_force.as_deref(), &cx).await
+            }
             _ => browse(&request, &cx).await,
         }
     }
@@ -281,6 +294,8 @@ fn methods(path: &str) -> Option<&'static [&'static Method]> {
     const POST: &[&Method] = &[&Method::POST];
     const BOTH: &[&Method] = &[&Method::GET, &Method::POST];
     match path {
+        path if registration::named(path).is_some() => Some(&[&Method::GET, &Method::PUT, &Method::DELETE]),
+        paths::REGISTER => Some(POST),
         paths::TOKEN | paths::REVOKE | paths::INTROSPECT | paths::PAR | paths::DEVICE_AUTHORIZATION => Some(POST),
         paths::METADATA | paths::OPENID | paths::JWKS | paths::STYLE | paths::LOGO => Some(GET),
         paths::START | paths::CALLBACK | paths::AUTH | paths::CONTINUE | paths::FRONT_DOOR => Some(GET),

@@ -2,7 +2,7 @@
 use super::{
     Cx, Provider, browse, device,
     error::{Code, OAuthError},
-    introspect, not_allowed, paths, respond, revoke, settle, single_access,
+    introspect, not_allowed, paths, registration, respond, revoke, settle, single_access,
     userinfo::Holder,
     web,
 };
@@ -20,6 +20,10 @@ impl Provider {
         let Some(settings) = cx.policy.salesforce.clone() else {
             return respond(StatusCode::NOT_FOUND, None);
         };
+        if Door::of(request.uri().path()) == Some(Door::Register) && request.method() == Method::POST {
+            // Errors here are RFC 7591's, whatever the path.
+            return registration::answer(&request, self.in_force.as_deref(), &cx).await;
+        }
         let cx = Cx { wire: Wire::Salesforce, ..cx };
         let Some(door) = Door::of(request.uri().path()) else {
             return respond(StatusCode::NOT_FOUND, Some(&json!({"error": "not_found"})));
@@ -45,6 +49,7 @@ impl Provider {
                 Ok((holder, _)) => settle("single_access", &cx, link(&request, &holder, &cx).await.map(Some)),
                 Err(refused) => person(Err(refused)),
             },
+            Door::Register => not_allowed(door.methods()),
             Door::Keys => respond(StatusCode::OK, Some(&cx.tokens.jwks())),
             Door::Success => web::Visit::without_session(&request, &cx).page(
                 StatusCode::OK,

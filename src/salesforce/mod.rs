@@ -43,6 +43,8 @@ pub enum Door {
     Soap,
     /// A link into a browser session.
     SingleAccess,
+    /// Dynamic client registration, in the standard's own shape.
+    Register,
 }
 
 /// Whether a path may belong here; cheap, since every request asks.
@@ -67,6 +69,7 @@ impl Door {
             "/services/oauth2/userinfo" => Some(Self::Userinfo),
             "/services/oauth2/singleaccess" => Some(Self::SingleAccess),
             SUCCESS => Some(Self::Success),
+            "/services/oauth2/register" => Some(Self::Register),
             "/id/keys" => Some(Self::Keys),
             path if path.strip_prefix("/id/").is_some_and(|rest| rest.split('/').count() == 2) => Some(Self::Identity),
             path if path.strip_prefix(PARTNER).is_some_and(|version| !version.is_empty()) => Some(Self::Soap),
@@ -77,7 +80,7 @@ impl Door {
     /// The methods that it takes.
     pub const fn methods(self) -> &'static [&'static Method] {
         match self {
-            Self::Token | Self::Introspect | Self::Soap | Self::SingleAccess => &[&Method::POST],
+            Self::Token | Self::Introspect | Self::Soap | Self::SingleAccess | Self::Register => &[&Method::POST],
             Self::Keys | Self::Success => &[&Method::GET],
             Self::Authorize | Self::Revoke | Self::Userinfo | Self::Identity => &[&Method::GET, &Method::POST],
         }

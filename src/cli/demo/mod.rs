@@ -1,4 +1,5 @@
 //! `portcullis demo`: the tour, played over real HTTPS against a gateway of its own, and judged.
+mod administration;
 mod exchange;
 mod machines;
 mod people;
@@ -108,6 +109,8 @@ impl Tour {
         saml::play(self)?;
         println!("A SERVICE THAT ACTS ONWARDS, AND A DEVICE WITH A KEY\n");
         exchange::play(&mut alice)?;
+        println!("AN ADMINISTRATOR\n");
+        administration::play(self)?;
         println!("Every answer was the right one.");
         Ok(())
     }
