@@ -1,5 +1,5 @@
 //! Approvals on a user's behalf: flows without a browser need one.
-use super::{Failed, Office, act::Act};
+use super::{Failed, Office, act::Act, stored};
 use crate::{
     grant::{Consent, approval_key},
     model::ScopeSet,
@@ -7,15 +7,18 @@ use crate::{
 };
 
 impl Office {
-    /// Records that `user` approved `client`, for `scopes` or for all that the app may have.
+    /// Records that `user` approved `client`, for `scopes` or for all that the app may have; what is so already is left.
     pub async fn approve(&self, client: &str, user: &str, scopes: Option<&str>) -> Result<(), Failed> {
         let app = self.must_know_app(client)?;
         self.must_know_user(user).await?;
-        if let Some(scopes) = scopes {
-            let parsed = ScopeSet::parse(scopes).filter(|s| !s.is_empty() && app.scopes.contains_all(s));
-            let parsed = parsed.map(|s| s.to_string());
-            if parsed.is_none() {
-                return Err(Failed::Refused(format!("scopes must be among those of the app: {}", app.scopes)));
+        let wanted = scopes.map(|text| ScopeSet::parse(text).filter(|s| !s.is_empty() && app.scopes.contains_all(s)));
+        if wanted == Some(None) {
+            return Err(Failed::Refused(format!("scopes must be among those of the app: {}", app.scopes)));
+        }
+        if let Some(record) = self.store.get(&approval_key(client, user), self.now).await? {
+            let known: Consent = stored(&record)?;
+            if known.scopes.as_deref().map(ScopeSet::parse) == wanted {
+                return Ok(());
             }
         }
         let change = Consent { scopes: scopes.map(str::to_owned), given: self.now }.record(client, user);

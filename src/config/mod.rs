@@ -279,6 +279,11 @@ fn warnings(policy: &Policy, admin: Option<&str>) -> Vec<String> {
         .filter(|c| !opens(&c.audience))
         .map(|c| format!("app {}: no route has the resource {}, so its tokens open none", c.id, c.audience))
         .collect();
+    let administers = |c: &Arc<Client>| admin == Some(&*c.audience) && c.scopes.contains(crate::admin::api::SCOPE);
+    if let Some(audience) = admin.filter(|_| !policy.clients.values().any(administers)) {
+        let scope = crate::admin::api::SCOPE;
+        all.push(format!("admin_api: no app has the audience {audience} and the scope {scope}, so nobody gets in"));
+    }
     let people = &policy.people.sign_in;
     for route in policy.routes.iter().filter(|r| r.auth != Auth::Token) {
         let signs_in = people.values().filter_map(|app| policy.clients.get(app.as_str()));

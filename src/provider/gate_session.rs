@@ -168,6 +168,7 @@ pub async fn callback(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthErro
     let took_part = login::session::took_part(&session.sid, &client.id, cx.policy.people.session, cx.now);
     let changes = vec![used, took_part, Change::Put(record(key(&value), &session, cx), Expect::Absent)];
     cx.store.commit(Changes(changes), cx.now).await?;
+    cx.tokens.tally.issued(&session.client, &session.subject, cx.now);
     visit.set(set_cookie(GATE_COOKIE, value, None));
     visit.set(set_cookie(START_COOKIE, String::new(), Some(0)));
     Ok(visit.redirect(&way.back))
