@@ -1,6 +1,6 @@
 //! The admin API's listener: TLS or plain, HTTP/1.1, each step within its time.
 use super::connection::{BySni, Limits};
-use crate::{admin::api::Api, config::certificate::Certificates, metrics::Metrics, provider::ClientAddress};
+use crate::{admin::api::Api, config::certificate::Certificates, metrics::Metrics};
 use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response, StatusCode};
@@ -74,7 +74,10 @@ impl Listener {
         }
         let _counted = self.metrics.request_begun();
         let response = match timeout(BODY_TIME, whole(&mut session)).await {
-            Ok(Ok(request)) => self.api.handle(request).await,
+            Ok(Ok(request)) => {
+                let address = session.client_addr().and_then(|a| a.as_inet()).map(|a| a.ip());
+                self.api.handle(request, address).await
+            }
             Ok(Err(status)) => {
                 session.set_keepalive(None);
                 empty(status)
@@ -123,9 +126,6 @@ async fn whole(session: &mut ServerSession) -> Result<Request<Bytes>, StatusCode
     *request.method_mut() = head.method.clone();
     *request.uri_mut() = head.uri.clone();
     *request.headers_mut() = head.headers.clone();
-    if let Some(address) = session.client_addr().and_then(|a| a.as_inet()) {
-        request.extensions_mut().insert(ClientAddress(address.ip()));
-    }
     Ok(request)
 }
 

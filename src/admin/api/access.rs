@@ -7,13 +7,24 @@ use crate::{
     token::{OpenError, Tokens},
 };
 use http::{HeaderMap, header::AUTHORIZATION};
+use std::net::IpAddr;
+
+/// What a request must show and where it comes from.
+pub struct Door<'a> {
+    /// `aud` of the tokens that open it.
+    pub audience: &'a str,
+    /// Whether it changes anything.
+    pub writes: bool,
+    /// Whose address asks.
+    pub address: Option<IpAddr>,
+}
 
 /// Who asks, for the record of what they do.
 pub fn check(
     headers: &HeaderMap,
     policy: &Policy,
     tokens: &Tokens,
-    (audience, writes): (&str, bool),
+    door: &Door<'_>,
     now: Timestamp,
 ) -> Result<String, Problem> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
@@ -29,14 +40,19 @@ pub fn check(
         OpenError::Invalid | OpenError::Expired | OpenError::Revoked => invalid("the token is not valid"),
     })?;
     let held = &opened.entitlement;
-    let client = policy.clients.get(&*held.client).filter(|c| !c.blocked && !policy.has_ended(&opened.subject));
-    let client =
-        client.filter(|_| *held.audience == *audience).ok_or_else(|| invalid("the token is not valid here"))?;
+    let standing = policy.standing(&opened, now).filter(|_| *held.audience == *door.audience);
+    let standing = standing.ok_or_else(|| invalid("the token is not valid here"))?;
+    let refused = |problem| {
+        tokens.tally.denied(&held.client, &opened.subject, now);
+        Err(problem)
+    };
+    if !policy.admits(standing.client, standing.user.map(|u| &**u), door.address, opened.shown()) {
+        return refused(Problem::new(403, "the app's or the user's policy does not let this address in"));
+    }
     // A scope taken from the app is gone from its older tokens too.
-    let holds = |scope: &str| held.scopes.contains(scope) && client.scopes.contains(scope);
-    if holds(SCOPE) || !writes && holds(READ_SCOPE) {
+    let holds = |scope: &str| held.scopes.contains(scope) && standing.client.scopes.contains(scope);
+    if holds(SCOPE) || !door.writes && holds(READ_SCOPE) {
         return Ok(format!("{}/{}", held.client, opened.subject));
     }
-    tokens.tally.denied(&held.client, &opened.subject, now);
-    Err(Problem::insufficient(if writes { SCOPE } else { READ_SCOPE }))
+    refused(Problem::insufficient(if door.writes { SCOPE } else { READ_SCOPE }))
 }

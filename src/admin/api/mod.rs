@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use operation::{Found, Op, Query};
 use serde_json::json;
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 /// Opens everything here.
 pub const SCOPE: &str = "portcullis:admin";
@@ -37,17 +37,22 @@ pub struct Api {
 }
 
 impl Api {
-    /// Answers one request.
-    pub async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
+    /// Answers one request that came from `address`.
+    pub async fn handle(&self, request: Request<Bytes>, address: Option<IpAddr>) -> Response<Bytes> {
         let (name, outcome) = match operation::find(request.method(), request.uri().path()) {
-            Found::Operation(op, parts) => (op.id(), self.answer(op, &parts, &request).await),
+            Found::Operation(op, parts) => (op.id(), self.answer(op, &parts, &request, address).await),
             Found::MethodNotAllowed(allowed) => {
                 // Who may not come in learns nothing of what there is.
-                ("none", self.office(&request, false).await.and_then(|_| Err(Problem::not_allowed(&allowed))))
+                (
+                    "none",
+                    self.office(&request, (false, address)).await.and_then(|_| Err(Problem::not_allowed(&allowed))),
+                )
             }
             Found::Nothing => (
                 "none",
-                self.office(&request, false).await.and_then(|_| Err(Problem::new(404, "there is no such path"))),
+                self.office(&request, (false, address))
+                    .await
+                    .and_then(|_| Err(Problem::new(404, "there is no such path"))),
             ),
         };
         let response = outcome.unwrap_or_else(|problem| problem.response());
@@ -56,14 +61,19 @@ impl Api {
     }
 
     /// The one who asks, at work; refused without a token that may do this.
-    async fn office(&self, request: &Request<Bytes>, writes: bool) -> Result<Office, Problem> {
+    async fn office(
+        &self,
+        request: &Request<Bytes>,
+        (writes, address): (bool, Option<IpAddr>),
+    ) -> Result<Office, Problem> {
         let now = self.clock.now();
         let policy = self.here.in_force.policy().load_full();
-        let by = access::check(request.headers(), &policy, &self.here.tokens, (&self.audience, writes), now)
-            .inspect_err(|problem| {
-                self.audit.write(json!({"event": "admin", "outcome": "refused", "through": "api",
-                    "detail": problem.detail, "path": request.uri().path(), "time": now}));
-            })?;
+        let door = access::Door { audience: &self.audience, writes, address };
+        let told = access::check(request.headers(), &policy, &self.here.tokens, &door, now);
+        let by = told.inspect_err(|problem| {
+            self.audit.write(json!({"event": "admin", "outcome": "refused", "through": "api",
+                "detail": problem.detail, "path": request.uri().path(), "time": now}));
+        })?;
         Ok(Office {
             policy,
             store: self.store.clone(),
@@ -75,12 +85,18 @@ impl Api {
         })
     }
 
-    async fn answer(&self, op: Op, parts: &[String], request: &Request<Bytes>) -> Result<Response<Bytes>, Problem> {
+    async fn answer(
+        &self,
+        op: Op,
+        parts: &[String],
+        request: &Request<Bytes>,
+        address: Option<IpAddr>,
+    ) -> Result<Response<Bytes>, Problem> {
         if op == Op::Document {
             let issuer = self.here.in_force.policy().load().issuer.clone();
             return Ok(json(StatusCode::OK, &openapi::document(&issuer)));
         }
-        let office = self.office(request, op.writes()).await?;
+        let office = self.office(request, (op.writes(), address)).await?;
         let query = Query::read(request, op)?;
         let (after, limit) = (query.after.as_str(), query.limit);
         let part = |n: usize| parts.get(n).map_or("", String::as_str);
