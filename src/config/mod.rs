@@ -198,7 +198,8 @@ pub fn load(main: &Path) -> Result<Loaded, Vec<Mistake>> {
 }
 
 type Profiles = HashMap<String, Ranges>;
-type MainParts = (String, Settings, Certificates, Table, People, Saml, Option<Salesforce>, Profiles, Dpop, Option<Registration>);
+type MainParts =
+    (String, Settings, Certificates, Table, People, Saml, Option<Salesforce>, Profiles, Dpop, Option<Registration>);
 
 type Apps = HashMap<Arc<str>, Arc<Client>>;
 

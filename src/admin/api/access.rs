@@ -39,6 +39,10 @@ pub fn check(
         OpenError::Unavailable => Problem::new(503, "nothing can be decided now; try again"),
         OpenError::Invalid | OpenError::Expired | OpenError::Revoked => invalid("the token is not valid"),
     })?;
+    // A token that is bound to a key is shown with a proof, which nobody here takes; a device's opens its own routes.
+    if opened.special.as_ref().is_some_and(|s| s.key.is_some() || s.more.asset.is_some()) {
+        return Err(invalid("a token that is bound to a key does not open this"));
+    }
     let held = &opened.entitlement;
     let standing = policy.standing(&opened, now).filter(|_| *held.audience == *door.audience);
     let standing = standing.ok_or_else(|| invalid("the token is not valid here"))?;

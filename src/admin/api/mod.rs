@@ -143,6 +143,14 @@ impl Api {
             }
             Op::Authorization => found(office.authorization(first).await),
             Op::Revoke => done(office.revoke(first).await),
+            Op::Assets => {
+                let of = (query.client_id.as_deref(), query.username.as_deref());
+                found(office.assets(of, after, limit).await)
+            }
+            Op::Asset => found(office.asset(first).await),
+            Op::BlockAsset => done(office.block_asset(first, true).await.map(drop)),
+            Op::UnblockAsset => done(office.block_asset(first, false).await.map(drop)),
+            Op::RemoveAsset => done(office.remove_asset(first).await.map(drop)),
             Op::InitialTokens => found(office.initial_tokens().await.map(|items| Initials { items })),
             Op::NewInitialToken => {
                 let InitialBody { uses, lifetime, note } = body::read(request)?;

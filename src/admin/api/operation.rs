@@ -2,6 +2,7 @@
 use super::{
     super::{
         act::Remembered,
+        asset::Registered as Asset,
         registration::NewInitial,
         view::{Active, App, Approved, Page, Usage, User},
     },
@@ -131,6 +132,15 @@ operations! {
         answer Active;
     }
     Revoke "revoke" DELETE "/v1/authorizations/{id}" "End an authorization, and every token issued from it" {}
+    Assets "listAssets" GET "/v1/assets" "Devices that people registered with asset tokens" {
+        query "client_id", "username"; paged Asset;
+    }
+    Asset "showAsset" GET "/v1/assets/{id}" "One device" {
+        answer Asset;
+    }
+    BlockAsset "blockAsset" PUT "/v1/assets/{id}/block" "Block a device: it gets no token, and its tokens open nothing" {}
+    UnblockAsset "unblockAsset" DELETE "/v1/assets/{id}/block" "Let a device get tokens again" {}
+    RemoveAsset "removeAsset" DELETE "/v1/assets/{id}" "Remove a device, and end its tokens" {}
     InitialTokens "listInitialTokens" GET "/v1/initial_tokens" "Initial access tokens that still let apps register" {
         answer Initials;
     }

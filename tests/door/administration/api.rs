@@ -41,6 +41,7 @@ fn hold(gate: &Gate, id: &str) {
         renewed: Timestamp(2),
         claims: Default::default(),
         refresh: None,
+        key: None,
     };
     let body = serde_json::to_vec(&authorization).unwrap();
     let (key, index) = (Authorization::key(id), Some("user/alice".to_owned()));
