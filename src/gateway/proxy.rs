@@ -136,6 +136,10 @@ impl ProxyHttp for Gateway {
                         return self.turn_away(session, ctx, "rate_limited", &Told::of(permit.route(), method)).await;
                     }
                 }
+                if session.is_upgrade_req() {
+                    // It may be silent for as long as the upstream may, from before the 101: reading has begun by then.
+                    session.set_read_timeout(Some(permit.route().upstream.read_timeout));
+                }
                 (ctx.outcome, ctx.reason) = ("allow", "ok");
                 permit.route().counts.allowed(&self.metrics, &ctx.route).inc();
                 ctx.admitted = Some(Admitted { permit, issuer: policy.issuer.clone() });
@@ -251,10 +255,6 @@ impl ProxyHttp for Gateway {
                 && let Some(opened) = admitted.permit.opened()
             {
                 watch::hold(self.held(opened, route, ctx, session));
-            }
-            if response.status == StatusCode::SWITCHING_PROTOCOLS {
-                // It may be silent for as long as the upstream may.
-                session.set_read_timeout(Some(route.upstream.read_timeout));
             }
             if let Some(asked) = &route.terms {
                 terms::on_response(asked, ctx.rate.as_ref(), &session.req_header().headers, response)?;
