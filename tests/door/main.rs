@@ -1,6 +1,7 @@
 //! Behaviour through the door: the provider's requests, the gate's sockets, the program as a process.
 #![allow(clippy::unwrap_used)] // a test ends where its ground gives way
 mod administration;
+mod allocations;
 mod architecture;
 mod attacks;
 mod browser;
