@@ -84,16 +84,31 @@ if ! cmp -s requirements.txt .venv/.installed; then
   cp requirements.txt .venv/.installed
 fi
 
+# Puts the package $1 into the folder $package, installing nothing.
+download() {
+  package=$(mktemp -d)
+  fetch() { (cd "$package" && apt-get download -q "$1"); }
+  fetch "$1" || { ${sudo:-} apt-get update -q && fetch "$1"; } \
+    || { echo "$1 cannot be downloaded: is there a package index (apt-get update)?" >&2; exit 1; }
+}
+
 # SimpleSAMLphp, out of Debian's package and into a folder of its own: installed as a package it would bring Apache, and
 # start it. The tests serve it with PHP's own server on a loopback address.
 if [ ! -d .simplesamlphp/usr/share/simplesamlphp/www ]; then
   command -v apt-get >/dev/null || { echo "Please unpack SimpleSAMLphp 1.19 to tests/idp/.simplesamlphp/usr/share/simplesamlphp." >&2; exit 1; }
   echo "Unpacking SimpleSAMLphp for tests/idp."
-  package=$(mktemp -d)
-  fetch() { (cd "$package" && apt-get download -q simplesamlphp); }
-  fetch || { ${sudo:-} apt-get update -q && fetch; } \
-    || { echo "simplesamlphp cannot be downloaded: is there a package index (apt-get update)?" >&2; exit 1; }
+  download simplesamlphp
   dpkg -x "$package"/simplesamlphp_*.deb .simplesamlphp
+  rm -r "$package"
+fi
+
+# promtool, which judges deploy/prometheus, out of Debian's package: installed, Prometheus would start.
+if ! command -v promtool >/dev/null && [ ! -x ../monitoring/.prometheus/usr/bin/promtool ]; then
+  command -v apt-get >/dev/null || { echo "Please put promtool on the PATH." >&2; exit 1; }
+  echo "Unpacking promtool for tests/monitoring."
+  download prometheus
+  mkdir -p ../monitoring/.prometheus
+  dpkg-deb --fsys-tarfile "$package"/prometheus_*.deb | tar -x -C ../monitoring/.prometheus ./usr/bin/promtool
   rm -r "$package"
 fi
 

@@ -14,6 +14,7 @@ mod dpop;
 mod gate;
 mod holder;
 mod nodes;
+mod monitoring;
 mod npm;
 mod people;
 mod policies;
