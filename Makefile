@@ -1,4 +1,4 @@
-.PHONY: setup run demo test bench
+.PHONY: setup run demo test bench bench-peers
 
 setup:
 	@scripts/setup.sh
@@ -19,4 +19,9 @@ bench:
 	@scripts/setup.sh bench
 	cargo bench --locked --bench micro
 	cargo bench --locked --bench edge
+	cargo bench --locked --bench people
+
+bench-peers:
+	@scripts/setup.sh peers
+	cargo bench --locked --bench gates
 	cargo bench --locked --bench people

@@ -46,6 +46,7 @@ async fn a_checked_request_allocates_three_times_at_most() {
         auth_time: None,
         iat: now,
         exp: now.plus(600),
+        more: Default::default(),
     };
     let policy = world.policy.load_full();
     let checked = |path: &str, headers: &HeaderMap| {
