@@ -38,6 +38,8 @@ const PASSWORD: &str = "correct horse battery staple";
 struct Server {
     name: &'static str,
     base: String,
+    /// What an assertion's `aud` names.
+    issuer: String,
     paths: Paths,
     process: u32,
 }
@@ -222,12 +224,12 @@ impl<'a> Person<'a> {
 
     fn bearer(&mut self) {
         let now = SystemClock.now();
-        let claims = serde_json::json!({"iss": "robot", "sub": self.name, "aud": "https://localhost",
+        let claims = serde_json::json!({"iss": "robot", "sub": self.name, "aud": self.server.issuer,
             "exp": now.plus(120), "jti": secret::random_id()});
         let header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::RS256);
         let assertion = jsonwebtoken::encode(&header, &claims, &self.signers.jwt).expect("signed");
         let grant = "urn:ietf:params:oauth:grant-type:jwt-bearer";
-        self.token(&[("grant_type", grant), ("assertion", &assertion)], None);
+        self.token(&[("grant_type", grant), ("client_id", "robot"), ("assertion", &assertion)], None);
     }
 
     fn saml_bearer(&mut self) {
@@ -256,7 +258,7 @@ const WORK: [(&str, Work); 7] = [
     (SAML_BEARER, |p| p.saml_bearer()),
 ];
 /// The peer has none of what comes after these.
-const SHARED: usize = 5;
+const SHARED: usize = 6;
 const SAML_BEARER: &str = if cfg!(feature = "xmlsec") {
     "SAML bearer: 5 KB, RSA-2048, both verifiers, used once"
 } else {
@@ -324,14 +326,14 @@ impl Drop for Peer {
 }
 
 /// node-oidc-provider, where node is and its package has been installed (`make bench` does).
-fn peer(address: &str) -> Option<Peer> {
+fn peer(address: &str, robot: &Path) -> Option<Peer> {
     let folder = Path::new("benches/peers");
     if !folder.join("node_modules/oidc-provider").exists() {
         return None;
     }
     let port = address.rsplit(':').next()?;
     let mut node = Command::new("node");
-    node.arg("oidc_provider.mjs").arg(port).current_dir(folder);
+    node.arg("oidc_provider.mjs").arg(port).arg(robot).current_dir(folder);
     let child = node.stdout(Stdio::null()).stderr(Stdio::null()).env("NODE_ENV", "production").spawn().ok()?;
     let peer = Peer(child);
     (0..200)
@@ -356,10 +358,11 @@ fn main() {
     };
     let gate = ours(folder.path(), &pair.public, &signers.saml.pem());
     let place = address();
-    let peer = peer(&place);
+    let peer = peer(&place, &folder.path().join("apps/robot.pem"));
     let mut servers = vec![Server {
         name: "Portcullis",
         base: format!("http://{}", gate.plain),
+        issuer: "https://localhost".to_owned(),
         paths: OURS,
         process: gate.child.id(),
     }];
@@ -367,6 +370,7 @@ fn main() {
         Some(Peer(child)) => servers.push(Server {
             name: "node-oidc-provider",
             base: format!("http://{place}"),
+            issuer: format!("http://{place}"),
             paths: PEERS,
             process: child.id(),
         }),
