@@ -1,4 +1,4 @@
-.PHONY: setup run demo test bench faults
+.PHONY: setup run demo test bench bench-peers faults
 
 setup:
 	@scripts/setup.sh
@@ -25,3 +25,8 @@ bench:
 faults:
 	@scripts/setup.sh test
 	cargo test --locked --test faults
+
+bench-peers:
+	@scripts/setup.sh peers
+	cargo bench --locked --bench gates
+	cargo bench --locked --bench people

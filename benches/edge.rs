@@ -1,21 +1,24 @@
 //! The edge, side by side in one run: bare Pingora and the gate, same build, same upstream, same load, rounds interleaved.
 //! `make bench` prints the table; ratios are to bare Pingora on the same kind of connection.
+#[path = "rig/load.rs"]
+mod load;
 mod rig;
+#[path = "rig/site.rs"]
+mod site;
 
+use load::{connect, load, upstream};
 use portcullis::{
     clock::{Clock, SystemClock},
     config,
     metrics::Metrics,
     model::{SigningAlgorithm, TokenFormat},
-    secret,
     store::memory::MemoryStore,
-    token::{Claims, Tokens, keys::Keys},
+    token::{Tokens, keys::Keys},
 };
 use rig::{cpu, median, start};
+use site::{apps, claims, minted, set_up};
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
-    net::{TcpListener, TcpStream},
     path::Path,
     process::{Command, Stdio},
     sync::Arc,
@@ -30,144 +33,12 @@ const REQUESTS: usize = 16_000;
 const CONNECTIONS: usize = 16;
 /// Requests of the two instruction counts, whose difference is what requests cost.
 const COUNTED: [usize; 2] = [400, 2_400];
-const ISSUER: &str = "https://localhost";
 
 struct Case {
     name: &'static str,
     bare: bool,
     path: &'static str,
     tokens: Vec<String>,
-}
-
-/// Answers every request of a connection with two bytes.
-fn upstream() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("bound").to_string();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().map_while(std::io::Result::ok) {
-            std::thread::spawn(move || {
-                let _ = stream.set_nodelay(true);
-                let mut lines = BufReader::new(stream.try_clone().expect("a handle"));
-                let mut line = String::new();
-                while lines.read_line(&mut line).is_ok_and(|n| n > 0) {
-                    if line == "\r\n" && (&stream).write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").is_err()
-                    {
-                        return;
-                    }
-                    line.clear();
-                }
-            });
-        }
-    });
-    address
-}
-
-trait Wire: Read + Write + Send {}
-impl<T: Read + Write + Send> Wire for T {}
-
-fn connect(to: &str, tls: Option<&Arc<rustls::ClientConfig>>) -> Box<dyn Wire> {
-    let socket = TcpStream::connect(to).expect("the server listens");
-    socket.set_nodelay(true).expect("set");
-    match tls {
-        None => Box::new(socket),
-        Some(config) => {
-            let name = "localhost".try_into().expect("a name");
-            Box::new(rustls::StreamOwned::new(
-                rustls::ClientConnection::new(config.clone(), name).expect("a session"),
-                socket,
-            ))
-        }
-    }
-}
-
-fn one(wire: &mut dyn Wire, path: &str, token: Option<&String>, buffer: &mut [u8]) {
-    let auth = token.map(|t| format!("authorization: Bearer {t}\r\n")).unwrap_or_default();
-    write!(wire, "GET {path} HTTP/1.1\r\nhost: localhost\r\n{auth}\r\n").and_then(|()| wire.flush()).expect("sent");
-    let mut length = 0;
-    while !buffer[..length].ends_with(b"\r\n\r\nok") {
-        let read = wire.read(&mut buffer[length..]).expect("an answer");
-        length += read;
-        assert!(read > 0, "closed: {}", String::from_utf8_lossy(&buffer[..length]));
-    }
-    assert!(buffer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&buffer[..length]));
-}
-
-/// Sends `count` requests over some connections; returns seconds and latencies in microseconds.
-fn load(to: &str, tls: Option<&Arc<rustls::ClientConfig>>, case: &Case, from: usize, count: usize) -> (f64, Vec<u32>) {
-    let mut wires: Vec<_> = (0..CONNECTIONS).map(|_| connect(to, tls)).collect();
-    let begun = Instant::now();
-    let latencies = std::thread::scope(|scope| {
-        let work = wires.iter_mut().enumerate().map(|(n, wire)| {
-            scope.spawn(move || {
-                let (mut buffer, mut latencies) = (vec![0; 16 << 10], Vec::with_capacity(count / CONNECTIONS));
-                for i in 0..count / CONNECTIONS {
-                    let token = case.tokens.get((from + n + i * CONNECTIONS) % case.tokens.len().max(1));
-                    let sent = Instant::now();
-                    one(wire.as_mut(), case.path, token, &mut buffer);
-                    latencies.push(u32::try_from(sent.elapsed().as_micros()).unwrap_or(u32::MAX));
-                }
-                latencies
-            })
-        });
-        let work: Vec<_> = work.collect();
-        work.into_iter().flat_map(|w| w.join().expect("a worker")).collect()
-    });
-    (begun.elapsed().as_secs_f64(), latencies)
-}
-
-fn set_up(folder: &Path, upstream: &str) -> Arc<rustls::ClientConfig> {
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
-    fs::write(folder.join("c.pem"), made.cert.pem()).expect("written");
-    fs::write(folder.join("c.key"), made.signing_key.serialize_pem()).expect("written");
-    let main = format!(
-        "issuer = \"{ISSUER}\"\n[server]\nlisten = [\"127.0.0.1:1\"]\ndata = \"data\"\ncache_mib = 256\n\
-         [[certificate]]\nhosts = [\"localhost\"]\nchain_file = \"c.pem\"\nkey_file = \"c.key\"\n\
-         [[route]]\nname = \"orders\"\npath = \"/orders/*\"\nscopes = [\"orders:read\"]\nupstream.addresses = [\"{upstream}\"]\n\
-         [[route]]\nname = \"open\"\npath = \"/open/*\"\npublic = true\nupstream.addresses = [\"{upstream}\"]\n"
-    );
-    fs::write(folder.join("portcullis.toml"), main).expect("written");
-    apps(folder, 1);
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(made.cert.der().clone()).expect("a root");
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    Arc::new(config.expect("versions").with_root_certificates(roots).with_no_client_auth())
-}
-
-fn apps(folder: &Path, count: usize) {
-    fs::create_dir_all(folder.join("apps")).expect("made");
-    for n in 0..count {
-        let app = format!(
-            "client_id = \"app{n}\"\nauth = \"client_secret\"\nsecrets = [\"sha256:{}\"]\ngrants = [\"client_credentials\"]\n\
-             scopes = [\"orders:read\"]\napproval = \"self\"\nrun_as = \"robot\"\naudience = \"{ISSUER}\"\n",
-            "ab".repeat(32)
-        );
-        fs::write(folder.join(format!("apps/{n}.toml")), app).expect("written");
-    }
-}
-
-fn minted(folder: &Path, count: usize, format: TokenFormat) -> Vec<String> {
-    let keys = Arc::new(Keys::load_or_create(&folder.join("data"), &SystemClock).expect("keys"));
-    let tokens = Tokens::new(keys, Arc::new(MemoryStore::default()), 1 << 20, &Metrics::new());
-    (0..count).map(|n| tokens.mint(&claims(n), format, SigningAlgorithm::Es256)).collect()
-}
-
-fn claims(n: usize) -> Claims {
-    let now = SystemClock.now();
-    Claims {
-        iss: ISSUER.to_owned(),
-        sub: format!("user{n}"),
-        client_id: "app0".to_owned(),
-        aud: ISSUER.to_owned(),
-        scope: "orders:read".to_owned(),
-        jti: secret::random_id(),
-        grant_id: None,
-        generation: None,
-        auth_time: None,
-        iat: now,
-        exp: now.plus(3_600),
-        more: Default::default(),
-    }
 }
 
 /// User instructions a request, counted by callgrind; `None` where it is not installed.
@@ -178,7 +49,7 @@ fn instructions(folder: &Path, upstream: &str, case: &Case) -> Option<f64> {
         let under = ["valgrind", "--tool=callgrind", "--callgrind-out-file="].map(str::to_owned);
         let under = [under[0].clone(), under[1].clone(), format!("{}{}", under[2], out.display())];
         let mut served = start(if case.bare { "bare" } else { "gate" }, folder, upstream, &under);
-        load(&served.plain, None, case, 0, count);
+        load((&served.plain, None), case.path, (&case.tokens, 0), (CONNECTIONS, count), None);
         let _ = Command::new("kill").args(["-INT", &served.child.id().to_string()]).status();
         let _ = served.child.wait();
         let text = fs::read_to_string(&out).unwrap_or_default();
@@ -195,7 +66,8 @@ fn side_by_side(folder: &Path) {
     let upstream = upstream();
     let tls = set_up(folder, &upstream);
     let cold = REQUESTS * (ROUNDS + 1);
-    let one = |format| minted(folder, 1, format);
+    let es256 = |format| (format, SigningAlgorithm::Es256);
+    let one = |format| minted(folder, 1, es256(format));
     let cases = [
         Case { name: "bare Pingora", bare: true, path: "/open/x", tokens: one(TokenFormat::Opaque) },
         Case { name: "public route", bare: false, path: "/open/x", tokens: one(TokenFormat::Opaque) },
@@ -205,13 +77,13 @@ fn side_by_side(folder: &Path) {
             name: "opaque, cold",
             bare: false,
             path: "/orders/7",
-            tokens: minted(folder, cold, TokenFormat::Opaque),
+            tokens: minted(folder, cold, es256(TokenFormat::Opaque)),
         },
         Case {
             name: "JWT ES256, cold",
             bare: false,
             path: "/orders/7",
-            tokens: minted(folder, cold, TokenFormat::Jwt),
+            tokens: minted(folder, cold, es256(TokenFormat::Jwt)),
         },
     ];
     let counted: Vec<_> = cases.iter().map(|case| instructions(folder, &upstream, case)).collect();
@@ -228,7 +100,8 @@ fn side_by_side(folder: &Path) {
                 let served = if case.bare { &bare } else { &gate };
                 let to = if config.is_some() { &served.tls } else { &served.plain };
                 let before = cpu(served.child.id());
-                let (seconds, mut took) = load(to, config, case, round * REQUESTS, REQUESTS);
+                let (seconds, mut took) =
+                    load((to, config), case.path, (&case.tokens, round * REQUESTS), (CONNECTIONS, REQUESTS), None);
                 if round > 0 {
                     rates.push(REQUESTS as f64 / seconds);
                     costs.push((cpu(served.child.id()) - before) * 1e6 / REQUESTS as f64);

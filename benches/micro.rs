@@ -1,6 +1,8 @@
 //! The pieces of a check and of an exchange, one by one.
 #[path = "rig/rsa.rs"]
 mod rsa;
+#[path = "rig/saml.rs"]
+mod saml;
 
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
@@ -14,6 +16,7 @@ use portcullis::{
     model::{Approval, AuthMethod, Client, ScopeSet, SigningAlgorithm, TokenFormat, User, VerificationKey},
     policy::Policy,
     provider::Provider,
+    saml::{Kind, TrustedKeys, read},
     secret,
     store::{Store, memory::MemoryStore},
     token::{Claims, Tokens, keys::Keys, vault::Vault},
@@ -87,81 +90,10 @@ fn client(key: &rsa::Pair) -> Client {
     }
 }
 
-mod saml {
-    use super::{Bytes, ISSUER, Request, Timestamp};
-    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-    use portcullis::saml::{Kind, TrustedKeys, instant, read, request::new_id, sign::SigningKey, write::Xml};
-
-    pub const GRANT: &str = "urn:ietf:params:oauth:grant-type:saml2-bearer";
-    const ASSERTION: &str = "urn:oasis:names:tc:SAML:2.0:assertion";
-
-    /// An app that signs SAML assertions with RSA-2048.
-    pub struct Signer {
-        key: SigningKey,
-        certificate: Vec<u8>,
-        trusted: TrustedKeys,
-    }
-
-    impl Signer {
-        pub fn new() -> Self {
-            let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).expect("a key");
-            let made = rcgen::CertificateParams::new(vec!["app".to_owned()]).expect("names").self_signed(&pair);
-            let certificate = made.expect("a certificate").der().to_vec();
-            let key = SigningKey::from_pkcs8(&pair.serialize_der()).expect("a key");
-            let trusted = TrustedKeys::of([certificate.as_slice()]).expect("trusted");
-            Self { key, certificate, trusted }
-        }
-
-        pub fn trusted(&self) -> TrustedKeys {
-            TrustedKeys::of([self.certificate.as_slice()]).expect("trusted")
-        }
-
-        /// About 5 KB, as an IdP with some attributes sends it.
-        pub fn assertion(&self, now: Timestamp) -> String {
-            let (id, issued, until) = (new_id(), instant::text(now), instant::text(now.plus(3_000)));
-            let head = [
-                ("xmlns:saml", Some(ASSERTION)),
-                ("ID", Some(id.as_str())),
-                ("IssueInstant", Some(issued.as_str())),
-                ("Version", Some("2.0")),
-            ];
-            let data = [("NotOnOrAfter", Some(until.as_str())), ("Recipient", Some("https://id.example/oauth2/token"))];
-            let bearer = [("Method", Some("urn:oasis:names:tc:SAML:2.0:cm:bearer"))];
-            let xml = Xml::default().open("saml:Assertion", &head).leaf("saml:Issuer", &[], "app");
-            let xml = xml.open("saml:Subject", &[]).leaf("saml:NameID", &[], "alice");
-            let xml = xml.open("saml:SubjectConfirmation", &bearer).leaf("saml:SubjectConfirmationData", &data, "");
-            let xml = xml.close("saml:SubjectConfirmation").close("saml:Subject");
-            let xml = xml.open("saml:Conditions", &[("NotOnOrAfter", Some(until.as_str()))]);
-            let xml = xml.open("saml:AudienceRestriction", &[]).leaf("saml:Audience", &[], ISSUER);
-            let mut xml =
-                xml.close("saml:AudienceRestriction").close("saml:Conditions").open("saml:AttributeStatement", &[]);
-            for n in 0..12 {
-                let name = format!("urn:oid:1.3.6.1.4.1.5923.1.1.1.{n}");
-                xml = xml.open("saml:Attribute", &[("Name", Some(&name))]);
-                xml = xml.leaf("saml:AttributeValue", &[], "cn=a group,ou=groups,dc=corp,dc=example");
-                xml = xml.close("saml:Attribute");
-            }
-            let text = xml.close("saml:AttributeStatement").close("saml:Assertion").finish();
-            self.key.envelop(&text, &id, Some(&self.certificate))
-        }
-
-        pub fn verifies(&self, message: &str) -> bool {
-            read(message.as_bytes(), Kind::Assertion).is_ok_and(|passed| passed.verify(&self.trusted).is_ok())
-        }
-
-        pub fn request(&self, now: Timestamp) -> Request<Bytes> {
-            let assertion = URL_SAFE_NO_PAD.encode(self.assertion(now));
-            let body = format!("grant_type={}&assertion={assertion}", GRANT.replace(':', "%3A"));
-            Request::post("/oauth2/token")
-                .header("content-type", "application/x-www-form-urlencoded")
-                .body(Bytes::from(body))
-                .expect("a request")
-        }
-    }
-
-    pub fn passes(message: &str) -> bool {
-        read(message.as_bytes(), Kind::Assertion).is_ok()
-    }
+fn token_request(grant: &str, assertion: &str) -> Request<Bytes> {
+    let body = format!("grant_type={}&assertion={assertion}", grant.replace(':', "%3A"));
+    let request = Request::post("/oauth2/token").header("content-type", "application/x-www-form-urlencoded");
+    request.body(Bytes::from(body)).expect("a request")
 }
 
 fn benches(c: &mut Criterion) {
@@ -185,8 +117,9 @@ fn benches(c: &mut Criterion) {
         profile: Default::default(),
     };
     policy.users.insert("alice".into(), Arc::new(alice));
-    let idp = saml::Signer::new();
-    policy.saml.apps.insert("app".into(), idp.trusted());
+    let idp = saml::Signer::new("app", ISSUER);
+    let trusted = || TrustedKeys::of([idp.certificate.as_slice()]).expect("trusted");
+    policy.saml.apps.insert("app".into(), trusted());
     let policy = Arc::new(policy);
 
     c.bench_function("canonical path", |b| b.iter(|| canonical(black_box(b"/api/500/orders/42/lines")).is_ok()));
@@ -222,22 +155,23 @@ fn benches(c: &mut Criterion) {
             "jti": secret::random_id()});
         let header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::RS256);
         let assertion = jsonwebtoken::encode(&header, &claims, &signing).expect("signed");
-        let body = format!("grant_type={}&assertion={assertion}", GRANT.replace(':', "%3A"));
-        Request::post("/oauth2/token")
-            .header("content-type", "application/x-www-form-urlencoded")
-            .body(Bytes::from(body))
-            .expect("a request")
+        token_request(GRANT, &assertion)
     };
     assert_eq!(runtime.block_on(provider.handle(request())).status(), 200);
     c.bench_function("JWT bearer exchange, RS256 in, opaque out, memory store", |b| {
         b.iter_batched(request, |r| runtime.block_on(provider.handle(r)), BatchSize::SmallInput)
     });
-    let message = idp.assertion(now);
-    c.bench_function("SAML preflight", |b| b.iter(|| saml::passes(black_box(&message))));
-    c.bench_function("SAML assertion verified, RSA-2048", |b| b.iter(|| idp.verifies(black_box(&message))));
-    assert_eq!(runtime.block_on(provider.handle(idp.request(now))).status(), 200);
+    let message = idp.assertion("alice", now);
+    let keys = trusted();
+    let bytes = message.as_bytes();
+    c.bench_function("SAML preflight", |b| b.iter(|| read(black_box(bytes), Kind::Assertion).is_ok()));
+    c.bench_function("SAML assertion verified, RSA-2048", |b| {
+        b.iter(|| read(black_box(bytes), Kind::Assertion).is_ok_and(|m| m.verify(&keys).is_ok()))
+    });
+    let request = || token_request(saml::GRANT, &idp.parameter("alice", now));
+    assert_eq!(runtime.block_on(provider.handle(request())).status(), 200);
     c.bench_function("SAML bearer exchange, opaque out, memory store", |b| {
-        b.iter_batched(|| idp.request(now), |r| runtime.block_on(provider.handle(r)), BatchSize::SmallInput)
+        b.iter_batched(request, |r| runtime.block_on(provider.handle(r)), BatchSize::SmallInput)
     });
 }
 

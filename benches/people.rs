@@ -3,6 +3,8 @@
 mod rig;
 #[path = "rig/rsa.rs"]
 mod rsa;
+#[path = "rig/saml.rs"]
+mod saml;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use portcullis::{
@@ -36,6 +38,8 @@ const PASSWORD: &str = "correct horse battery staple";
 struct Server {
     name: &'static str,
     base: String,
+    /// What an assertion's `aud` names.
+    issuer: String,
     paths: Paths,
     process: u32,
 }
@@ -59,7 +63,13 @@ struct Person<'a> {
     codes: Vec<String>,
     refresh: String,
     tokens: Vec<String>,
-    key: &'a jsonwebtoken::EncodingKey,
+    signers: &'a Signers,
+}
+
+/// What signs assertions elsewhere.
+struct Signers {
+    jwt: jsonwebtoken::EncodingKey,
+    saml: saml::Signer,
 }
 
 struct Answer {
@@ -77,7 +87,7 @@ fn between<'t>(text: &'t str, before: &str, after: &str) -> Option<&'t str> {
 }
 
 impl<'a> Person<'a> {
-    fn new(server: &'a Server, number: usize, key: &'a jsonwebtoken::EncodingKey) -> Self {
+    fn new(server: &'a Server, number: usize, signers: &'a Signers) -> Self {
         let config = Agent::config_builder().http_status_as_error(false).max_redirects(0);
         let agent = config.timeout_global(Some(Duration::from_secs(30))).build().new_agent();
         let (codes, tokens) = (Vec::new(), Vec::new());
@@ -89,7 +99,7 @@ impl<'a> Person<'a> {
             codes,
             refresh: String::new(),
             tokens,
-            key,
+            signers,
         }
     }
 
@@ -214,12 +224,17 @@ impl<'a> Person<'a> {
 
     fn bearer(&mut self) {
         let now = SystemClock.now();
-        let claims = serde_json::json!({"iss": "robot", "sub": self.name, "aud": "https://localhost",
+        let claims = serde_json::json!({"iss": "robot", "sub": self.name, "aud": self.server.issuer,
             "exp": now.plus(120), "jti": secret::random_id()});
         let header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::RS256);
-        let assertion = jsonwebtoken::encode(&header, &claims, self.key).expect("signed");
+        let assertion = jsonwebtoken::encode(&header, &claims, &self.signers.jwt).expect("signed");
         let grant = "urn:ietf:params:oauth:grant-type:jwt-bearer";
-        self.token(&[("grant_type", grant), ("assertion", &assertion)], None);
+        self.token(&[("grant_type", grant), ("client_id", "robot"), ("assertion", &assertion)], None);
+    }
+
+    fn saml_bearer(&mut self) {
+        let assertion = self.signers.saml.parameter(&self.name, SystemClock.now());
+        self.token(&[("grant_type", saml::GRANT), ("assertion", &assertion)], None);
     }
 
     fn introspect(&mut self) {
@@ -233,18 +248,24 @@ impl<'a> Person<'a> {
 type Work = fn(&mut Person<'_>);
 
 /// In an order in which each finds what it needs.
-const WORK: [(&str, Work); 6] = [
+const WORK: [(&str, Work); 7] = [
     ("authorize with session and approval -> redirect", |p| p.authorize()),
     ("code exchange: opaque, ID token ES256, refresh token", |p| p.redeem()),
     ("refresh with rotation: opaque, ID token ES256", |p| p.renew()),
     ("client credentials, opaque", |p| p.credentials()),
     ("introspection", |p| p.introspect()),
-    (BEARER, |p| p.bearer()),
+    ("JWT bearer: RS256 in, opaque out, used once", |p| p.bearer()),
+    (SAML_BEARER, |p| p.saml_bearer()),
 ];
-/// The peer has no such grant.
-const BEARER: &str = "JWT bearer: RS256 in, opaque out, used once";
+/// The peer has none of what comes after these.
+const SHARED: usize = 6;
+const SAML_BEARER: &str = if cfg!(feature = "xmlsec") {
+    "SAML bearer: 5 KB, RSA-2048, both verifiers, used once"
+} else {
+    "SAML bearer: 5 KB, RSA-2048, the Rust verifier alone, used once"
+};
 
-fn ours(folder: &Path, public: &str) -> rig::Served {
+fn ours(folder: &Path, public: &str, certificate: &str) -> rig::Served {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
     let write = |name: &str, text: &str| fs::write(folder.join(name), text).expect("written");
     write("c.pem", &made.cert.pem());
@@ -280,6 +301,13 @@ fn ours(folder: &Path, public: &str) -> rig::Served {
          grants = [\"urn:ietf:params:oauth:grant-type:jwt-bearer\"]\nscopes = [\"openid\"]\n\
          approval = { admin = [\"staff\"] }\naudience = \"https://localhost\"\n",
     );
+    write("apps/partner.pem", certificate);
+    write(
+        "apps/partner.toml",
+        "client_id = \"partner\"\nauth = \"none\"\nkeys = [{ pem_file = \"partner.pem\" }]\n\
+         grants = [\"urn:ietf:params:oauth:grant-type:saml2-bearer\"]\nscopes = [\"openid\"]\n\
+         approval = { admin = [\"staff\"] }\naudience = \"https://localhost\"\n",
+    );
     // The demo user's password for everybody; each is a person of her own, since five approvals are all that one has.
     let shipped = include_str!("../conf/users.toml");
     let hash = between(shipped, "password = ", "\n").expect("a password");
@@ -298,14 +326,14 @@ impl Drop for Peer {
 }
 
 /// node-oidc-provider, where node is and its package has been installed (`make bench` does).
-fn peer(address: &str) -> Option<Peer> {
+fn peer(address: &str, robot: &Path) -> Option<Peer> {
     let folder = Path::new("benches/peers");
     if !folder.join("node_modules/oidc-provider").exists() {
         return None;
     }
     let port = address.rsplit(':').next()?;
     let mut node = Command::new("node");
-    node.arg("oidc_provider.mjs").arg(port).current_dir(folder);
+    node.arg("oidc_provider.mjs").arg(port).arg(robot).current_dir(folder);
     let child = node.stdout(Stdio::null()).stderr(Stdio::null()).env("NODE_ENV", "production").spawn().ok()?;
     let peer = Peer(child);
     (0..200)
@@ -324,13 +352,17 @@ fn main() {
     let folder = tempfile::tempdir().expect("a folder");
     fs::create_dir_all(folder.path().join("data")).expect("made");
     let pair = rsa::Pair::new();
-    let key = jsonwebtoken::EncodingKey::from_rsa_pem(pair.private.as_bytes()).expect("a key");
-    let gate = ours(folder.path(), &pair.public);
+    let signers = Signers {
+        jwt: jsonwebtoken::EncodingKey::from_rsa_pem(pair.private.as_bytes()).expect("a key"),
+        saml: saml::Signer::new("partner", "https://localhost"),
+    };
+    let gate = ours(folder.path(), &pair.public, &signers.saml.pem());
     let place = address();
-    let peer = peer(&place);
+    let peer = peer(&place, &folder.path().join("apps/robot.pem"));
     let mut servers = vec![Server {
         name: "Portcullis",
         base: format!("http://{}", gate.plain),
+        issuer: "https://localhost".to_owned(),
         paths: OURS,
         process: gate.child.id(),
     }];
@@ -338,23 +370,22 @@ fn main() {
         Some(Peer(child)) => servers.push(Server {
             name: "node-oidc-provider",
             base: format!("http://{place}"),
+            issuer: format!("http://{place}"),
             paths: PEERS,
             process: child.id(),
         }),
         None => eprintln!("node-oidc-provider is not there: npm ci in benches/peers"),
     }
     let mut people: Vec<Vec<Person<'_>>> =
-        servers.iter().map(|server| (0..IN_FLIGHT).map(|n| Person::new(server, n, &key)).collect()).collect();
+        servers.iter().map(|server| (0..IN_FLIGHT).map(|n| Person::new(server, n, &signers)).collect()).collect();
     for person in people.iter_mut().flatten() {
         person.sign_in();
     }
     let mut results = vec![vec![(Vec::new(), Vec::new()); WORK.len()]; servers.len()];
     for round in 0..=ROUNDS {
         for (at, people) in people.iter_mut().enumerate() {
-            for (what, (name, work)) in WORK.iter().enumerate() {
-                if *name == BEARER && at > 0 {
-                    continue;
-                }
+            let all = if at == 0 { WORK.len() } else { SHARED };
+            for (what, (_, work)) in WORK.iter().enumerate().take(all) {
                 let before = cpu(servers[at].process);
                 let begun = Instant::now();
                 std::thread::scope(|scope| {

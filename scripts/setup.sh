@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the system packages that the build needs and the machine lacks; `setup.sh test` also what the tests need,
-# `setup.sh bench` what the benchmarks measure with and compare with.
+# `setup.sh bench` what the benchmarks measure with and compare with, `setup.sh peers` also the gates they stand beside.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 missing=()
@@ -19,9 +19,12 @@ if ! compgen -G '/usr/lib*/libclang*.so*' >/dev/null && ! compgen -G '/usr/lib/*
   fi
 fi
 wanted=${1:-}
-if [ "$wanted" = test ] || [ "$wanted" = bench ]; then
+if [ "$wanted" = test ] || [ "$wanted" = bench ] || [ "$wanted" = peers ]; then
   command -v node >/dev/null || missing+=(nodejs)   # runs the clients and peers that nobody here wrote
   command -v npm >/dev/null || missing+=(npm)   # fetches them
+fi
+if [ "$wanted" = peers ]; then
+  python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3 python3-venv)   # Envoy comes as a Python package
 fi
 if [ "$wanted" = bench ]; then
   command -v valgrind >/dev/null || missing+=(valgrind)   # counts instructions
@@ -56,7 +59,7 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 case "$wanted" in
   test) folder=tests/clients ;;
-  bench) folder=benches/peers ;;
+  bench | peers) folder=benches/peers ;;
   *) exit 0 ;;
 esac
 
@@ -73,6 +76,24 @@ if ! cmp -s package-lock.json "$stamp"; then
   cp package-lock.json "$stamp"
 fi
 
+if [ "$wanted" = peers ]; then
+  # Unpacked beside the benchmark: installed, they would start, on the ports of this machine's own services.
+  if [ ! -x .debian/root/usr/sbin/haproxy ]; then
+    command -v apt-get >/dev/null || { echo "The other gates come out of Debian's packages; here is no apt-get." >&2; exit 1; }
+    echo "Unpacking HAProxy, nginx with Lua, and Apache with mod_auth_openidc for benches/peers."
+    mkdir -p .debian/archives/partial .debian/root
+    ${sudo:-} apt-get update -q
+    ${sudo:-} apt-get install -y -q --no-install-recommends --download-only -o Dir::Cache::archives="$PWD/.debian/archives" \
+      haproxy nginx libnginx-mod-http-lua lua-luaossl lua-cjson apache2-bin libapache2-mod-auth-openidc
+    for package in .debian/archives/*.deb; do dpkg -x "$package" .debian/root; done
+  fi
+  if ! cmp -s requirements.txt .venv/.installed; then
+    echo "Installing Envoy for benches/peers."
+    python3 -m venv .venv
+    .venv/bin/pip install -q -r requirements.txt
+    cp requirements.txt .venv/.installed
+  fi
+fi
 [ "$wanted" = test ] || exit 0
 
 # The identity provider of tests/idp, in an environment of its own.
@@ -84,16 +105,31 @@ if ! cmp -s requirements.txt .venv/.installed; then
   cp requirements.txt .venv/.installed
 fi
 
+# Puts the package $1 into the folder $package, installing nothing.
+download() {
+  package=$(mktemp -d)
+  fetch() { (cd "$package" && apt-get download -q "$1"); }
+  fetch "$1" || { ${sudo:-} apt-get update -q && fetch "$1"; } \
+    || { echo "$1 cannot be downloaded: is there a package index (apt-get update)?" >&2; exit 1; }
+}
+
 # SimpleSAMLphp, out of Debian's package and into a folder of its own: installed as a package it would bring Apache, and
 # start it. The tests serve it with PHP's own server on a loopback address.
 if [ ! -d .simplesamlphp/usr/share/simplesamlphp/www ]; then
   command -v apt-get >/dev/null || { echo "Please unpack SimpleSAMLphp 1.19 to tests/idp/.simplesamlphp/usr/share/simplesamlphp." >&2; exit 1; }
   echo "Unpacking SimpleSAMLphp for tests/idp."
-  package=$(mktemp -d)
-  fetch() { (cd "$package" && apt-get download -q simplesamlphp); }
-  fetch || { ${sudo:-} apt-get update -q && fetch; } \
-    || { echo "simplesamlphp cannot be downloaded: is there a package index (apt-get update)?" >&2; exit 1; }
+  download simplesamlphp
   dpkg -x "$package"/simplesamlphp_*.deb .simplesamlphp
+  rm -r "$package"
+fi
+
+# promtool, which judges deploy/prometheus, out of Debian's package: installed, Prometheus would start.
+if ! command -v promtool >/dev/null && [ ! -x ../monitoring/.prometheus/usr/bin/promtool ]; then
+  command -v apt-get >/dev/null || { echo "Please put promtool on the PATH." >&2; exit 1; }
+  echo "Unpacking promtool for tests/monitoring."
+  download prometheus
+  mkdir -p ../monitoring/.prometheus
+  dpkg-deb --fsys-tarfile "$package"/prometheus_*.deb | tar -x -C ../monitoring/.prometheus ./usr/bin/promtool
   rm -r "$package"
 fi
 

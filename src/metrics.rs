@@ -29,6 +29,8 @@ pub struct Metrics {
     pub cache_size: IntGaugeVec,
     /// Seconds from the request to the upstream's response header, by route.
     pub upstream: HistogramVec,
+    /// Requests that were let through and found no upstream, or lost it, by route.
+    pub upstream_failures: IntCounterVec,
     /// Seconds of a store commit.
     pub store_commit: Histogram,
     /// Open connections to the database, by what they do.
@@ -122,17 +124,26 @@ impl Metrics {
         let build = IntGaugeVec::new(Opts::new("portcullis_build_info", "The running version"), &["version"]);
         add(r, build).with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let upstream = histogram("portcullis_upstream_seconds", "Time to the upstream's response header");
+        // A counter that begins at nought shows its first increase.
+        let from_nought = |counters: IntCounterVec, values: &[&str]| {
+            values.iter().for_each(|value| drop(counters.with_label_values(&[value])));
+            counters
+        };
+        let logins = counters("logins_total", "Sign-ins of people", &["outcome"]);
+        let reloads = counters("reloads_total", "Policy reloads", &["outcome"]);
+        let evictions = counters("token_cache_evictions_total", "Tokens removed from the cache", &["cause"]);
         let sizes = Opts::new("portcullis_token_cache_size", "Cache of opened tokens, in bytes and entries");
         Arc::new(Self {
             decisions: counters("decisions_total", "Decisions of the gate", &["route", "outcome", "reason"]),
             token_requests: counters("token_requests_total", "Token requests", &["grant", "outcome"]),
-            logins: counters("logins_total", "Sign-ins of people", &["outcome"]),
-            reloads: counters("reloads_total", "Policy reloads", &["outcome"]),
+            logins: from_nought(logins, &["signed_in", "login_wrong", "login_throttled", "login_busy", "saml"]),
+            reloads: from_nought(reloads, &["applied", "refused"]),
             last_reload: gauge("last_reload_timestamp_seconds", "When the policy in force was taken up"),
             cache: counters("token_cache_total", "Look-ups in the cache of opened tokens", &["result"]),
-            cache_evictions: counters("token_cache_evictions_total", "Tokens removed from the cache", &["cause"]),
+            cache_evictions: from_nought(evictions, &["size", "ended"]),
             cache_size: add(r, IntGaugeVec::new(sizes, &["unit"])),
             upstream: add(r, HistogramVec::new(upstream, &["route"])),
+            upstream_failures: counters("upstream_failures_total", "Requests that an upstream failed", &["route"]),
             store_commit: add(
                 r,
                 Histogram::with_opts(histogram("portcullis_store_commit_seconds", "Time of a store commit")),

@@ -1,7 +1,9 @@
 // node-oidc-provider doing what benches/people.rs measures: rotation, ES256 ID tokens, opaque access tokens, its own
 // in-memory adapter (nothing is written to a disk). Its interaction pages are the ones it ships for development.
-import { generateKeyPairSync } from 'node:crypto';
-import { Provider } from 'oidc-provider';
+import { createPublicKey, generateKeyPairSync } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { jwtVerify } from 'jose';
+import { Provider, errors } from 'oidc-provider';
 
 // A map without limits: the adapter that comes with the package forgets all but the newest thousand entries.
 const kept = new Map();
@@ -25,7 +27,8 @@ class Unlimited {
   async revokeByGrantId(id) { for (const key of grants.get(id) ?? []) kept.delete(key); grants.delete(id); }
 }
 
-const [port] = process.argv.slice(2);
+const [port, robotKey] = process.argv.slice(2);
+const GRANT = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
 const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
 const jwk = { ...privateKey.export({ format: 'jwk' }), use: 'sig', alg: 'ES256', kid: 'es256' };
 const provider = new Provider(`http://127.0.0.1:${port}`, {
@@ -42,6 +45,10 @@ const provider = new Provider(`http://127.0.0.1:${port}`, {
       client_id: 'batch', client_secret: 'a-secret-of-more-than-thirty-two-characters', redirect_uris: [],
       grant_types: ['client_credentials'], response_types: [], token_endpoint_auth_method: 'client_secret_basic', id_token_signed_response_alg: 'ES256',
     },
+    {
+      client_id: 'robot', token_endpoint_auth_method: 'none', redirect_uris: [], grant_types: [GRANT], response_types: [],
+      id_token_signed_response_alg: 'ES256',
+    },
   ],
   scopes: ['openid', 'offline_access', 'read'],
   features: {
@@ -52,4 +59,15 @@ const provider = new Provider(`http://127.0.0.1:${port}`, {
   findAccount: async (_, id) => ({ accountId: id, claims: async () => ({ sub: id }) }),
   ttl: { Session: 3600, Grant: 3600, AccessToken: 600, RefreshToken: 3600, AuthorizationCode: 60, IdToken: 600, ClientCredentials: 600 },
 });
+// RFC 7523, which it leaves to whoever embeds it: the app's key verifies, and an assertion is used once.
+const robot = createPublicKey(readFileSync(robotKey));
+provider.registerGrantType(GRANT, async (ctx) => {
+  const { client, params } = ctx.oidc;
+  const wanted = { algorithms: ['RS256'], issuer: client.clientId, audience: provider.issuer, requiredClaims: ['exp', 'jti', 'sub'] };
+  const { payload } = await jwtVerify(params.assertion, robot, wanted).catch(() => { throw new errors.InvalidGrant('bad assertion'); });
+  if (!await provider.ReplayDetection.unique(payload.iss, payload.jti, payload.exp)) throw new errors.InvalidGrant('used before');
+  const token = new provider.AccessToken({ client, accountId: payload.sub, scope: 'read', gty: 'jwt_bearer' });
+  ctx.oidc.entity('AccessToken', token);
+  ctx.body = { access_token: await token.save(), expires_in: token.expiration, scope: token.scope, token_type: token.tokenType };
+}, ['assertion', 'scope']);
 provider.listen(Number(port), '127.0.0.1');

@@ -1,4 +1,5 @@
 //! What both side-by-side benchmarks stand on: servers as processes of their own, and what they cost.
+use base64::{Engine, engine::general_purpose::STANDARD};
 use pingora::prelude::*;
 use portcullis::{assembly::Assembly, config, gateway, log::Log};
 use std::{
@@ -80,12 +81,17 @@ pub fn address() -> String {
     TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").to_string()
 }
 
-/// CPU seconds of a process, user and kernel, in clock ticks of a hundredth.
+/// CPU seconds of a process and, where it leads a group, of that, user and kernel, in clock ticks of a hundredth.
 pub fn cpu(id: u32) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{id}/stat")).expect("it lives");
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |n: usize| fields.get(n).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
-    (ticks(11) + ticks(12)) / 100.0
+    let of = |entry: std::io::Result<fs::DirEntry>| {
+        let stat = fs::read_to_string(entry.ok()?.path().join("stat")).ok()?;
+        let (head, rest) = stat.rsplit_once(')')?;
+        let fields: Vec<&str> = rest.split_whitespace().collect();
+        let ticks = |n: usize| fields.get(n)?.parse::<f64>().ok();
+        let own = head.split(' ').next()? == id.to_string() || *fields.get(2)? == id.to_string();
+        own.then_some((ticks(11)? + ticks(12)?) / 100.0)
+    };
+    fs::read_dir("/proc").expect("Linux").filter_map(of).sum()
 }
 
 /// A server that ends with this value.
@@ -134,4 +140,10 @@ impl Drop for Served {
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// `der` in PEM.
+#[allow(dead_code)] // not every benchmark writes keys
+pub fn pem(kind: &str, der: &[u8]) -> String {
+    format!("-----BEGIN {kind}-----\n{}\n-----END {kind}-----\n", STANDARD.encode(der))
 }

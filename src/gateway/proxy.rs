@@ -271,6 +271,9 @@ impl ProxyHttp for Gateway {
             let _ = mount::send(session, super::denial::failure(status, style)).await;
         }
         ctx.reason = if e.esource() == &ErrorSource::Upstream { "upstream_failed" } else { "failed" };
+        if ctx.reason == "upstream_failed" {
+            self.metrics.upstream_failures.with_label_values(&[&*ctx.route]).inc();
+        }
         FailToProxy { error_code: status, can_reuse_downstream: false }
     }
 

@@ -1,6 +1,7 @@
 //! Behaviour through the door: the provider's requests, the gate's sockets, the program as a process.
 #![allow(clippy::unwrap_used)] // a test ends where its ground gives way
 mod administration;
+mod allocations;
 mod architecture;
 mod attacks;
 mod browser;
@@ -17,6 +18,7 @@ mod gate;
 mod holder;
 mod node;
 mod nodes;
+mod monitoring;
 mod npm;
 mod people;
 mod policies;
