@@ -306,7 +306,7 @@ fn ours(folder: &Path, public: &str, certificate: &str) -> rig::Served {
         "apps/partner.toml",
         "client_id = \"partner\"\nauth = \"none\"\nkeys = [{ pem_file = \"partner.pem\" }]\n\
          grants = [\"urn:ietf:params:oauth:grant-type:saml2-bearer\"]\nscopes = [\"openid\"]\n\
-         approval = { admin = [\"staff\"] }\naudience = \"https://localhost\"\n",
+         approval = { admin = [\"staff\"] }\naudience = \"https://localhost\"\nassertion_lifetime = 3600\n",
     );
     // The demo user's password for everybody; each is a person of her own, since five approvals are all that one has.
     let shipped = include_str!("../conf/users.toml");

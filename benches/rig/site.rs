@@ -45,11 +45,11 @@ pub fn apps(folder: &Path, count: usize) {
     }
 }
 
-/// Tokens of as many people, made by the gate's own keys.
+/// That many tokens of the app in its own name, made by the gate's own keys.
 pub fn minted(folder: &Path, count: usize, (format, algorithm): (TokenFormat, SigningAlgorithm)) -> Vec<String> {
     let keys = Arc::new(Keys::load_or_create(&folder.join("data"), &SystemClock).expect("keys"));
     let tokens = Tokens::new(keys, Arc::new(MemoryStore::default()), 1 << 20, &Metrics::new());
-    (0..count).map(|n| tokens.mint(&claims(n), format, algorithm)).collect()
+    (0..count).map(|n| tokens.mint(&Claims { sub: "robot".to_owned(), ..claims(n) }, format, algorithm)).collect()
 }
 
 /// What the token of person `n` says.
