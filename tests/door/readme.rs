@@ -81,7 +81,6 @@ fn each_flow_s_line_works_as_pasted() {
     let told = format!("{}{}", text(&run.stdout), text(&run.stderr));
     assert!(run.status.success(), "{told}");
     let order = [
-        "app console added",
         "http://127.0.0.1/callback?code=",
         "\"id_token\":",
         "http://127.0.0.1/callback#access_token=",
