@@ -131,8 +131,16 @@ pub fn start(kind: &str, folder: &Path, upstream: &str, under: &[String]) -> Ser
 
 impl Drop for Served {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // Asked first: a build that writes a profile of itself does so at its end.
+        let _ = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
+        let ended = (0..100).any(|_| {
+            std::thread::sleep(Duration::from_millis(50));
+            self.child.try_wait().is_ok_and(|status| status.is_some())
+        });
+        if !ended {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
     }
 }
 
