@@ -1,4 +1,5 @@
 //! Streams of JSON lines: the access log, and apart from it the audit stream. Neither ever holds a secret.
+use serde::Serialize;
 use serde_json::Value;
 use std::{
     fs::OpenOptions,
@@ -6,7 +7,11 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::mpsc::{Receiver, Sender, channel},
+    time::Duration,
 };
+
+/// How long lines gather before they are written together: waking the writer for each costs more than the line.
+const GATHER: Duration = Duration::from_millis(5);
 
 /// Where lines go; a thread of its own writes them, so that no request waits for the disk.
 #[derive(Clone, Debug)]
@@ -15,6 +20,7 @@ pub struct Log(Option<Sender<Message>>);
 #[derive(Debug)]
 enum Message {
     Line(Value),
+    Text(String),
     Flush(Sender<()>),
 }
 
@@ -58,6 +64,14 @@ impl Log {
         }
     }
 
+    /// Writes `event` as one line, as [`Log::write`] does; for what is written often.
+    pub fn tell(&self, event: &impl Serialize) {
+        // What is written here are structs of ours, and those are always JSON.
+        if let (Some(sender), Ok(line)) = (&self.0, serde_json::to_string(event)) {
+            let _ = sender.send(Message::Text(line));
+        }
+    }
+
     /// Waits until all that was written before has reached its place.
     pub fn flush(&self) {
         let (done, written) = channel();
@@ -71,10 +85,14 @@ impl Log {
 fn write(sink: impl Write, lines: &Receiver<Message>) {
     let mut sink = BufWriter::new(sink);
     while let Ok(first) = lines.recv() {
+        if !matches!(first, Message::Flush(_)) {
+            std::thread::sleep(GATHER);
+        }
         for message in std::iter::once(first).chain(lines.try_iter()) {
             match message {
                 // A full disk or a closed pipe must not end the process.
                 Message::Line(line) => drop(writeln!(sink, "{line}")),
+                Message::Text(line) => drop(writeln!(sink, "{line}")),
                 Message::Flush(done) => {
                     let _ = sink.flush();
                     let _ = done.send(());

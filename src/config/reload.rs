@@ -7,7 +7,10 @@ use crate::{
     policy::{SharedPolicy, diff, in_force::InForce},
 };
 use arc_swap::ArcSwap;
-use notify::Watcher;
+use notify::{
+    EventKind, Watcher,
+    event::{AccessKind, AccessMode},
+};
 use serde_json::json;
 use std::{
     path::{Path, PathBuf},
@@ -119,8 +122,10 @@ impl Reloader {
     /// Reloads whenever a file changes: at once where the system tells of it, otherwise at the next poll.
     pub fn watch(self: Arc<Self>) -> Result<(), notify::Error> {
         let (wake, woken) = mpsc::channel();
-        let mut watcher = notify::recommended_watcher(move |_| {
-            let _ = wake.send(());
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            if event.as_ref().map_or(true, changes) {
+                let _ = wake.send(());
+            }
         })?;
         let folder = self.main.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         watcher.watch(folder, notify::RecursiveMode::Recursive)?;
@@ -157,6 +162,11 @@ impl Reloader {
     }
 }
 
+/// Whether `event` may have changed a file; reading one is told of too, and our own looking must not wake us again.
+fn changes(event: &notify::Event) -> bool {
+    !event.kind.is_access() || event.kind == EventKind::Access(AccessKind::Close(AccessMode::Write))
+}
+
 fn collect(folder: &Path, depth: u8, stamp: &mut Stamp) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     for path in entries.map_while(Result::ok).map(|e| e.path()) {
@@ -172,4 +182,19 @@ fn note(path: &Path, stamp: &mut Stamp) {
     let data = std::fs::metadata(path).ok();
     let time = data.as_ref().and_then(|d| d.modified().ok());
     stamp.push((path.to_owned(), time, data.map_or(0, |d| d.len())));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use notify::{Event, event::ModifyKind};
+
+    #[test]
+    fn what_only_reads_the_files_wakes_nobody() {
+        let told = |kind| changes(&Event::new(kind));
+        assert!(told(EventKind::Modify(ModifyKind::Any)) && told(EventKind::Any));
+        assert!(told(EventKind::Access(AccessKind::Close(AccessMode::Write))));
+        assert!(!told(EventKind::Access(AccessKind::Open(AccessMode::Any))));
+        assert!(!told(EventKind::Access(AccessKind::Close(AccessMode::Read))));
+    }
 }

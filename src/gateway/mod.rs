@@ -1,4 +1,5 @@
 //! The gate: what must be decided before a request may go to an upstream.
+mod access_log;
 pub mod address;
 pub mod admin;
 pub mod admin_api;

@@ -1,6 +1,6 @@
 //! What happens to a request, top to bottom: Pingora's phases, a few lines each.
 use super::{
-    address, balance,
+    access_log, address, balance,
     canonical::canonical,
     connection::Proxies,
     ctx::{Admitted, Ctx, KEEPALIVE},
@@ -33,7 +33,6 @@ use pingora::{
     prelude::*,
     proxy::{FailToProxy, ProxyHttp, Session},
 };
-use serde_json::json;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -280,27 +279,14 @@ impl ProxyHttp for Gateway {
     /// For diagnostics: the query may hold what nobody should read later.
     fn request_summary(&self, session: &Session, ctx: &Ctx) -> String {
         let request = session.req_header();
-        format!("{} {} {}", request.method, request.uri.path(), text(&ctx.request_id))
+        format!("{} {} {}", request.method, request.uri.path(), access_log::written(&ctx.request_id))
     }
 
     async fn logging(&self, session: &mut Session, e: Option<&Error>, ctx: &mut Ctx) {
         if !self.access_log.is_on() {
             return;
         }
-        let request = session.req_header();
-        let opened = ctx.admitted.as_ref().and_then(|a| a.permit.opened());
-        let seconds = ctx.started.elapsed().as_secs_f64();
-        self.access_log.write(json!({
-            "time": self.clock.now(), "request_id": text(&ctx.request_id), "trace": text(&ctx.traceparent).get(3..35),
-            "client_address": ctx.address.map(|a| a.to_string()),
-            // The query may hold what nobody should read later.
-            "method": request.method.as_str(), "path": request.uri.path(), "route": &*ctx.route,
-            "client": opened.map(|o| &*o.entitlement.client), "subject": opened.map(|o| &*o.subject),
-            "actor": opened.and_then(|o| o.special.as_ref()?.more.act.as_ref()).map(|act| &act.sub),
-            "decision": ctx.outcome, "reason": ctx.reason, "shadow": ctx.shadow,
-            "status": session.response_written().map(|r| r.status.as_u16()),
-            "bytes": session.body_bytes_sent(), "seconds": seconds, "error": e.map(|e| e.etype().as_str()),
-        }));
+        self.access_log.tell(&access_log::line(session, ctx, e, self.clock.now()));
     }
 }
 
@@ -309,10 +295,6 @@ fn is_stream(response: &ResponseHeader) -> bool {
     let kind = || response.headers.get(http::header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
     let begins = |kind: &[u8]| kind.starts_with(b"text/event-stream") || kind.starts_with(b"application/grpc");
     response.status == StatusCode::SWITCHING_PROTOCOLS || kind().is_some_and(begins)
-}
-
-fn text(value: &http::HeaderValue) -> &str {
-    value.to_str().unwrap_or_default()
 }
 
 fn admitted(ctx: &Ctx) -> Result<&Admitted> {
