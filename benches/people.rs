@@ -1,5 +1,9 @@
 //! The authorization server at work, beside node-oidc-provider doing the same in the same run: 64 requests in flight,
-//! rounds interleaved, CPU by process accounting. Ours writes durably (SQLite, synchronous FULL); the peer keeps all in memory.
+//! rounds interleaved, CPU by process accounting. Ours writes durably (SQLite, synchronous FULL; PostgreSQL with fsync, on
+//! this machine, as one node and as two); the peer keeps all in memory.
+#[path = "../tests/door/cluster.rs"]
+#[allow(dead_code)] // the tests ask it for more
+mod cluster;
 #[path = "rig/person.rs"]
 mod person;
 mod rig;
@@ -9,7 +13,7 @@ mod rsa;
 mod saml;
 
 use person::{CALLBACK, OURS, PEERS, Person, SECRET, Server, Signers, between};
-use portcullis::secret::Digest;
+use portcullis::secret::{self, Digest};
 use rig::{address, cpu, median, start};
 use std::{
     fs,
@@ -27,10 +31,12 @@ const ROUNDS: usize = 5;
 /// Requests of each kind that one of the callers sends in a round.
 const EACH: usize = 40;
 
-type Work = fn(&mut Person<'_>);
+type Step = fn(&mut Person<'_>);
+/// Its name, what it takes before, and it.
+type Work = (&'static str, Option<Step>, Step);
 
-/// In an order in which each finds what it needs: its name, what it takes before, and it.
-const WORK: [(&str, Option<Work>, Work); 7] = [
+/// In an order in which each finds what it needs.
+const WORK: [Work; 7] = [
     ("authorize with session and approval -> redirect", None, |p| p.authorize()),
     ("code exchange: opaque, ID token ES256, refresh token", None, |p| p.redeem()),
     ("refresh with rotation: opaque, ID token ES256", None, |p| p.renew()),
@@ -47,16 +53,20 @@ const SAML_BEARER: &str = if cfg!(feature = "xmlsec") {
     "SAML bearer: 5 KB, RSA-2048, the Rust verifier alone, used once"
 };
 
-fn ours(folder: &Path, public: &str, certificate: &str) -> rig::Served {
+/// A node in `folder` whose records are where `store` says; the tables of a configuration.
+fn ours(folder: &Path, public: &str, certificate: &str, store: &str) -> rig::Served {
+    fs::create_dir_all(folder.join("data")).expect("made");
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
     let write = |name: &str, text: &str| fs::write(folder.join(name), text).expect("written");
     write("c.pem", &made.cert.pem());
     write("c.key", &made.signing_key.serialize_pem());
     write(
         "portcullis.toml",
-        "issuer = \"https://localhost\"\n[server]\nlisten = [\"127.0.0.1:1\"]\ndata = \"data\"\n\
-         [login]\nconcurrent_hashes = 16\n\
-         [[certificate]]\nhosts = [\"localhost\"]\nchain_file = \"c.pem\"\nkey_file = \"c.key\"\n",
+        &format!(
+            "issuer = \"https://localhost\"\n[server]\nlisten = [\"127.0.0.1:1\"]\ndata = \"data\"\n\
+             [login]\nconcurrent_hashes = 16\n{store}\
+             [[certificate]]\nhosts = [\"localhost\"]\nchain_file = \"c.pem\"\nkey_file = \"c.key\"\n"
+        ),
     );
     fs::create_dir_all(folder.join("apps")).expect("made");
     write(
@@ -126,35 +136,90 @@ fn peer(address: &str, robot: &Path) -> Option<Peer> {
         .then_some(peer)
 }
 
+/// One of ours, as `nodes` processes.
+fn portcullis<'s>(name: &'static str, nodes: &'s [rig::Served]) -> Server<'s> {
+    let bases = nodes.iter().map(|node| format!("http://{}", node.plain)).collect();
+    let processes = nodes.iter().map(|node| node.child.id()).collect();
+    Server { name, bases, issuer: "https://localhost".to_owned(), paths: OURS, processes, _life: nodes }
+}
+
+/// Requests a second and CPU microseconds a request, a round each.
+type Measured = (Vec<f64>, Vec<f64>);
+
 #[allow(clippy::cast_precision_loss)] // counts of requests
+fn round(server: &Server, people: &mut [Person<'_>], works: &[Work], measured: &mut [Measured]) {
+    let spent = || server.processes.iter().map(|process| cpu(*process)).sum::<f64>();
+    for ((_, prepare, work), (rates, costs)) in works.iter().zip(measured) {
+        if let Some(prepare) = prepare {
+            people.iter_mut().for_each(|person| (0..EACH).for_each(|_| prepare(person)));
+        }
+        let (before, begun) = (spent(), Instant::now());
+        std::thread::scope(|scope| {
+            for person in people.iter_mut() {
+                scope.spawn(move || (0..EACH).for_each(|_| work(person)));
+            }
+        });
+        let count = (IN_FLIGHT * EACH) as f64;
+        rates.push(count / begun.elapsed().as_secs_f64());
+        costs.push((spent() - before) * 1e6 / count);
+    }
+}
+
+fn table(servers: &[Server], results: &[Vec<Measured>]) {
+    println!("| work, {IN_FLIGHT} in flight | server | requests/s | CPU µs/request | to Portcullis |");
+    println!("|---|---|---|---|---|");
+    for (what, (name, ..)) in WORK.iter().enumerate() {
+        // The first round warms up.
+        let of = |(rates, costs): &Measured| (median(rates[1..].to_vec()), median(costs[1..].to_vec()));
+        let base = of(&results[0][what]).1;
+        for (server, measured) in servers.iter().zip(results).filter(|(_, m)| !m[what].0.is_empty()) {
+            let (rate, cost) = of(&measured[what]);
+            println!("| {name} | {} | {rate:.0} | {cost:.0} | {:.2} |", server.name, cost / base);
+        }
+    }
+}
+
 fn main() {
     if rig::was_called_to_serve() {
         return;
     }
     let folder = tempfile::tempdir().expect("a folder");
-    fs::create_dir_all(folder.path().join("data")).expect("made");
     let pair = rsa::Pair::new();
     let signers = Signers {
         jwt: jsonwebtoken::EncodingKey::from_rsa_pem(pair.private.as_bytes()).expect("a key"),
         saml: saml::Signer::new("partner", "https://localhost"),
     };
-    let gate = ours(folder.path(), &pair.public, &signers.saml.pem());
+    let certificate = signers.saml.pem();
+    let node = |name: &str, store: &str| vec![ours(&folder.path().join(name), &pair.public, &certificate, store)];
+    let alone = node("alone", "");
+    let database = cluster::Cluster::start(true);
+    let kek = folder.path().join("kek");
+    fs::write(&kek, secret::random_token()).expect("written");
+    let shared = |name: &str| {
+        let address = database.address(&database.database());
+        let store = format!("[store]\npostgres = \"{address}\"\n[keys]\nencryption_key_file = \"{}\"\n", kek.display());
+        (name.to_owned(), store)
+    };
+    let (name, store) = shared("one");
+    let one = node(&name, &store);
+    let (name, store) = shared("two");
+    let mut two = node(&name, &store);
+    two.extend(node("beside", &store));
     let place = address();
-    let peer = peer(&place, &folder.path().join("apps/robot.pem"));
-    let mut servers = vec![Server {
-        name: "Portcullis",
-        base: format!("http://{}", gate.plain),
-        issuer: "https://localhost".to_owned(),
-        paths: OURS,
-        process: gate.child.id(),
-    }];
+    let peer = peer(&place, &folder.path().join("alone/apps/robot.pem"));
+    let mut servers = vec![
+        portcullis("Portcullis", &alone),
+        portcullis("Portcullis on PostgreSQL", &one),
+        portcullis("Portcullis on PostgreSQL, two nodes", &two),
+    ];
     match &peer {
         Some(Peer(child)) => servers.push(Server {
             name: "node-oidc-provider",
-            base: format!("http://{place}"),
+            bases: vec![format!("http://{place}")],
             issuer: format!("http://{place}"),
             paths: PEERS,
-            process: child.id(),
+            processes: vec![child.id()],
+            _life: &[],
         }),
         None => eprintln!("node-oidc-provider is not there: npm ci in benches/peers"),
     }
@@ -164,40 +229,11 @@ fn main() {
         person.sign_in();
     }
     let mut results = vec![vec![(Vec::new(), Vec::new()); WORK.len()]; servers.len()];
-    for round in 0..=ROUNDS {
-        for (at, people) in people.iter_mut().enumerate() {
-            let all = if at == 0 { WORK.len() } else { SHARED };
-            for (what, (_, prepare, work)) in WORK.iter().enumerate().take(all) {
-                if let Some(prepare) = prepare {
-                    people.iter_mut().for_each(|person| (0..EACH).for_each(|_| prepare(person)));
-                }
-                let before = cpu(servers[at].process);
-                let begun = Instant::now();
-                std::thread::scope(|scope| {
-                    for person in people.iter_mut() {
-                        scope.spawn(move || (0..EACH).for_each(|_| work(person)));
-                    }
-                });
-                let count = (IN_FLIGHT * EACH) as f64;
-                if round > 0 {
-                    let (rates, costs) = &mut results[at][what];
-                    rates.push(count / begun.elapsed().as_secs_f64());
-                    costs.push((cpu(servers[at].process) - before) * 1e6 / count);
-                }
-            }
+    for _ in 0..=ROUNDS {
+        for ((server, people), measured) in servers.iter().zip(&mut people).zip(&mut results) {
+            let works = if server.paths.token == OURS.token { &WORK[..] } else { &WORK[..SHARED] };
+            round(server, people, works, measured);
         }
     }
-    println!("| work, {IN_FLIGHT} in flight | server | requests/s | CPU µs/request | to Portcullis |");
-    println!("|---|---|---|---|---|");
-    for (what, (name, ..)) in WORK.iter().enumerate() {
-        let base = median(results[0][what].1.clone());
-        for (at, server) in servers.iter().enumerate() {
-            let (rates, costs) = &results[at][what];
-            if rates.is_empty() {
-                continue;
-            }
-            let cost = median(costs.clone());
-            println!("| {name} | {} | {:.0} | {cost:.0} | {:.2} |", server.name, median(rates.clone()), cost / base);
-        }
-    }
+    table(&servers, &results);
 }

@@ -23,6 +23,12 @@ if [ "$wanted" = test ] || [ "$wanted" = bench ] || [ "$wanted" = peers ]; then
   command -v node >/dev/null || missing+=(nodejs)   # runs the clients and peers that nobody here wrote
   command -v npm >/dev/null || missing+=(npm)   # fetches them
 fi
+if [ -n "$wanted" ]; then
+  # The store of several nodes is tried on a cluster of one's own, made in a temporary folder.
+  if ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null && ! command -v initdb >/dev/null; then
+    missing+=(postgresql)
+  fi
+fi
 if [ "$wanted" = peers ]; then
   python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3 python3-venv)   # Envoy comes as a Python package
 fi
@@ -36,10 +42,6 @@ if [ "$wanted" = test ]; then
   fi
   command -v xmlsec1 >/dev/null || missing+=(xmlsec1)   # pysaml2, an identity provider nobody here wrote, signs with it
   python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3 python3-venv)   # and runs in Python
-  # The store of several nodes is tested on a cluster of the tests' own, made in a temporary folder.
-  if ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null && ! command -v initdb >/dev/null; then
-    missing+=(postgresql)
-  fi
   # SimpleSAMLphp, another one, is PHP. Only the language: no package here brings a web server that would start.
   php -r 'exit(extension_loaded("dom") && extension_loaded("mbstring") ? 0 : 1);' 2>/dev/null || missing+=(php-cli php-xml php-mbstring)
 fi

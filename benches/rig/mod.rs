@@ -25,7 +25,8 @@ impl ProxyHttp for Bare {
 
 /// The server side: this same program, called with `serve`.
 fn serve(kind: &str, folder: &Path, plain: &str, tls: &str, upstream: &str) {
-    let conf = pingora::server::configuration::ServerConf { threads: 2, ..Default::default() };
+    let stealing = std::env::var_os("PORTCULLIS_PINNED").is_none();
+    let conf = pingora::server::configuration::ServerConf { threads: 2, work_stealing: stealing, ..Default::default() };
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     if kind == "bare" {
@@ -38,8 +39,19 @@ fn serve(kind: &str, folder: &Path, plain: &str, tls: &str, upstream: &str) {
     }
     let main = folder.join("portcullis.toml");
     let assembly = Assembly::of(&main, config::load(&main).expect("good"), Log::off()).expect("assembled");
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(assembly.follow()).expect("loaded");
+    let assembly = std::sync::Arc::new(assembly);
+    // What other nodes tell, as the gateway takes it up.
+    let followed = assembly.clone();
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            loop {
+                let _ = tokio::time::timeout(Duration::from_millis(200), followed.store.feed_grown()).await;
+                let _ = followed.follow().await;
+            }
+        });
+    });
     let gate = || gateway::proxy::Gateway {
         provider: assembly.provider.clone(),
         tokens: assembly.tokens.clone(),

@@ -14,13 +14,16 @@ pub const SECRET: &str = "a-secret-of-more-than-thirty-two-characters";
 pub const PASSWORD: &str = "correct horse battery staple";
 
 /// One authorization server and where it answers.
-pub struct Server {
+pub struct Server<'s> {
     pub name: &'static str,
-    pub base: String,
+    /// Its nodes, in turn for each person.
+    pub bases: Vec<String>,
     /// What an assertion's `aud` names.
     pub issuer: String,
     pub paths: Paths,
-    pub process: u32,
+    pub processes: Vec<u32>,
+    /// What runs while this is used.
+    pub _life: &'s [crate::rig::Served],
 }
 
 #[derive(Clone, Copy)]
@@ -36,7 +39,8 @@ pub const PEERS: Paths = Paths { authorize: "/auth", token: "/token", introspect
 
 /// A person with a session and an approval, and what she holds.
 pub struct Person<'a> {
-    pub server: &'a Server,
+    pub server: &'a Server<'a>,
+    pub base: &'a str,
     pub name: String,
     pub agent: Agent,
     pub cookies: BTreeMap<String, String>,
@@ -69,12 +73,13 @@ pub fn between<'t>(text: &'t str, before: &str, after: &str) -> Option<&'t str> 
 }
 
 impl<'a> Person<'a> {
-    pub fn new(server: &'a Server, number: usize, signers: &'a Signers) -> Self {
+    pub fn new(server: &'a Server<'a>, number: usize, signers: &'a Signers) -> Self {
         let config = Agent::config_builder().http_status_as_error(false).max_redirects(0);
         let agent = config.timeout_global(Some(Duration::from_secs(30))).build().new_agent();
         let (codes, tokens, assertions) = (Vec::new(), Vec::new(), Vec::new());
         Self {
             server,
+            base: &server.bases[number % server.bases.len()],
             name: format!("user{number}"),
             agent,
             cookies: BTreeMap::new(),
@@ -87,7 +92,7 @@ impl<'a> Person<'a> {
     }
 
     pub fn send(&mut self, target: &str, body: Option<&str>, auth: Option<&str>) -> Answer {
-        let url = if target.starts_with('/') { format!("{}{target}", self.server.base) } else { target.to_owned() };
+        let url = if target.starts_with('/') { format!("{}{target}", self.base) } else { target.to_owned() };
         let cookies: Vec<String> = self.cookies.iter().map(|(k, v)| format!("{k}={v}")).collect();
         let cookies = cookies.join("; ");
         let auth = auth.map_or_else(String::new, |a| format!("Basic {}", STANDARD.encode(a)));
@@ -119,7 +124,7 @@ impl<'a> Person<'a> {
 
     /// Redirects of the server's own.
     pub fn follow(&mut self, mut answer: Answer) -> Answer {
-        while answer.location.starts_with('/') || answer.location.starts_with(&self.server.base) {
+        while answer.location.starts_with('/') || answer.location.starts_with(self.base) {
             let to = answer.location.clone();
             answer = self.send(&to, None, None);
         }
