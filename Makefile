@@ -1,4 +1,4 @@
-.PHONY: setup run demo test bench bench-peers faults
+.PHONY: setup run demo test bench bench-peers faults h2spec
 
 setup:
 	@scripts/setup.sh
@@ -25,6 +25,10 @@ bench:
 faults:
 	@scripts/setup.sh test
 	cargo test --locked --test faults
+
+# h2spec's cases against the HTTPS listener; h2spec itself must be on the PATH, or named by H2SPEC.
+h2spec: setup
+	@scripts/h2spec.sh
 
 bench-peers:
 	@scripts/setup.sh peers

@@ -21,7 +21,12 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 
 /// Literals that enter no table (RFC 7541 §6.2.2).
 fn fields(all: &[(&str, &str)]) -> Vec<u8> {
-    let text = |text: &str, out: &mut Vec<u8>| {
+    let all: Vec<_> = all.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+    raw_fields(&all)
+}
+
+fn raw_fields(all: &[(&str, &[u8])]) -> Vec<u8> {
+    let text = |text: &[u8], out: &mut Vec<u8>| {
         let mut length = text.len();
         if length < 127 {
             out.push(u8::try_from(length).unwrap());
@@ -34,12 +39,12 @@ fn fields(all: &[(&str, &str)]) -> Vec<u8> {
             }
             out.push(u8::try_from(length).unwrap());
         }
-        out.extend_from_slice(text.as_bytes());
+        out.extend_from_slice(text);
     };
     let mut out = Vec::new();
     for (name, value) in all {
         out.push(0);
-        text(name, &mut out);
+        text(name.as_bytes(), &mut out);
         text(value, &mut out);
     }
     out
@@ -76,6 +81,22 @@ fn frames(stream: &mut Tls, until: u32) -> Vec<(u8, u8, u32, Vec<u8>)> {
             return all;
         }
     }
+}
+
+/// Asks for `target` as it is, which no library would send, on a connection of its own, and waits for what becomes of it.
+pub fn ask(gate: &Gate, target: &[u8], tag: usize) {
+    let tag = tag.to_string();
+    let list: [(&str, &[u8]); 5] = [
+        (":method", b"GET"),
+        (":scheme", b"https"),
+        (":authority", b"localhost"),
+        (":path", target),
+        ("x-tag", tag.as_bytes()),
+    ];
+    let mut stream = open(gate);
+    stream.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &raw_fields(&list))).unwrap();
+    let told = frames(&mut stream, 1);
+    assert!(told.iter().any(|(kind, _, id, _)| *kind == GOAWAY || *id == 1), "no answer to {target:?}: {told:?}");
 }
 
 /// Sends as much of `flood` as the gate takes, and says whether it ended the connection.

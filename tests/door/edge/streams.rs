@@ -7,6 +7,7 @@ use crate::{
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
+    process::{Command, Stdio},
 };
 
 /// Switches to an echo, or sends events whenever its connection is written to by the test.
@@ -49,27 +50,34 @@ fn open(gate: &Gate, path: &str, token: &str, more: &str) -> (BufReader<Tls>, Ve
 
 const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
 
-#[test]
-fn s49_a_websocket_and_an_event_stream_end_when_their_token_is_revoked_or_expires() {
+/// A gate that is not running yet: `/ws` and `/events` want orders:read.
+fn prepared() -> (Gate, std::sync::mpsc::Receiver<std::net::TcpStream>) {
     let (address, events) = upstream();
-    let mut gate = Gate::prepare();
+    let gate = Gate::prepare();
     let route = |name: &str| {
         format!(
             "[[route]]\nname = \"{name}\"\npath = \"/{name}\"\nscopes = [\"orders:read\"]\nupstream.addresses = [\"{address}\"]\n\n"
         )
     };
     routes(&gate, &(route("ws") + &route("events")));
+    (gate, events)
+}
+
+fn echo(socket: &mut BufReader<Tls>, text: &str) -> String {
+    socket.get_mut().write_all(text.as_bytes()).unwrap();
+    let mut back = vec![0; text.len()];
+    socket.read_exact(&mut back).unwrap();
+    String::from_utf8(back).unwrap()
+}
+
+#[test]
+fn s49_a_websocket_and_an_event_stream_end_when_their_token_is_revoked_or_their_app_blocked() {
+    let (mut gate, events) = prepared();
     gate.edit("conf/portcullis.toml", "data = ", "body_timeout = 1\ndata = ");
     gate.run();
     let (_, refused) = open(&gate, "/ws", "x", UPGRADE);
     assert!(refused[0].contains("401"), "the token is checked before the 101: {refused:?}");
     let token = gate.token();
-    let echo = |socket: &mut BufReader<Tls>, text: &str| {
-        socket.get_mut().write_all(text.as_bytes()).unwrap();
-        let mut back = vec![0; text.len()];
-        socket.read_exact(&mut back).unwrap();
-        String::from_utf8(back).unwrap()
-    };
     let (mut socket, head) = open(&gate, "/ws", &token, UPGRADE);
     assert!(head[0].contains("101"), "{head:?}");
     assert_eq!(echo(&mut socket, "hello"), "hello");
@@ -108,4 +116,43 @@ fn s49_a_websocket_and_an_event_stream_end_when_their_token_is_revoked_or_expire
     gate.edit("conf/apps/orders-robot.toml", "client_id", "blocked = true\nclient_id");
     assert_eq!(gate.admin("POST", "/reload").0, 200);
     assert_eq!(rest(&mut socket), "");
+}
+
+#[test]
+fn s49_streams_over_http1_and_http2_end_when_their_token_expires_and_others_go_on() {
+    let (mut gate, events) = prepared();
+    gate.edit("conf/apps/orders-robot.toml", "client_id", "token_lifetime = 8\nclient_id");
+    gate.run();
+    let short = gate.token();
+    let (mut socket, head) = open(&gate, "/ws", &short, UPGRADE);
+    assert!(head[0].contains("101"), "{head:?}");
+    assert_eq!(echo(&mut socket, "hello"), "hello");
+    let (mut stream, head) = open(&gate, "/events", &short, "");
+    assert!(head[0].contains("200"), "{head:?}");
+    let mut over_http2 = Command::new("curl")
+        .args(["-sS", "--http2", "--max-time", "30", "-H", &format!("Authorization: Bearer {short}"), "--cacert"])
+        .arg(gate.path("certs/ca.pem"))
+        .arg(format!("{}/events", gate.issuer()))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // Both have reached the upstream, which goes on holding them.
+    let _sources = [events.recv().unwrap(), events.recv().unwrap()];
+    gate.edit("conf/apps/orders-robot.toml", "token_lifetime = 8", "token_lifetime = 600");
+    assert_eq!(gate.admin("POST", "/reload").0, 200);
+    let (mut other, head) = open(&gate, "/ws", &gate.token(), UPGRADE);
+    assert!(head[0].contains("101"), "{head:?}");
+    // Nobody sends anything, and yet all three end; `rest` fails after 30 s.
+    assert_eq!(rest(&mut socket), "");
+    rest(&mut stream);
+    let ended = over_http2.wait().unwrap();
+    assert!(ended.code() != Some(28), "curl's time was up before the stream ended");
+    let (_, refused) = open(&gate, "/ws", &short, UPGRADE);
+    assert!(refused[0].contains("401"), "{refused:?}");
+    assert_eq!(echo(&mut other, "still here"), "still here");
+    let metrics = gate.admin("GET", "/metrics").1;
+    for ended in ["route=\"ws\"} 1", "route=\"events\"} 2"] {
+        assert!(metrics.contains(&format!("portcullis_streams_ended_total{{{ended}")), "{metrics}");
+    }
 }
