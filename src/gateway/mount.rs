@@ -1,6 +1,9 @@
 //! Session ⇄ Provider: whole requests in, whole responses out.
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response};
+use http::{
+    Request, Response,
+    header::{CONTENT_LENGTH, EXPECT},
+};
 use pingora::{http::ResponseHeader, prelude::*, proxy::Session};
 use std::{net::IpAddr, time::Duration};
 
@@ -19,6 +22,16 @@ pub async fn read(session: &mut Session) -> Result<Request<Bytes>> {
 /// The same, of a client at `address`, whose body must be there within `limit`.
 pub async fn read_within(session: &mut Session, address: Option<IpAddr>, limit: Duration) -> Result<Request<Bytes>> {
     let mut body = BytesMut::new();
+    let headers = &session.req_header().headers;
+    let said = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if said.is_some_and(|length: usize| length > MAX_BODY) {
+        return Error::e_explain(HTTPStatus(413), "the body is too large");
+    }
+    // Who asks first waits for leave (RFC 9110 §10.1.1); what goes to an upstream, the upstream answers.
+    let asks = headers.get(EXPECT).is_some_and(|e| e.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    if asks && !session.is_http2() {
+        session.write_continue_response().await?;
+    }
     let read = async {
         while let Some(part) = session.read_request_body().await? {
             body.extend_from_slice(&part);

@@ -440,6 +440,9 @@ fn tokens_are_stripped_passed_or_replaced_and_large_bodies_stream() {
     let patient = ["--http1.1", "--expect100-timeout", "60", "-o", "/dev/null", "-w", "%{http_code}"];
     let large = gate.curl(&[&patient[..], &["--data-binary", &data, &url]].concat());
     assert_eq!(large, "413");
+    fs::write(&body, format!("token={}&client_id=orders-robot", "x".repeat(900 << 10))).unwrap();
+    let small = gate.curl(&[&patient[..], &["-H", "Expect: 100-continue", "--data-binary", &data, &url]].concat());
+    assert_eq!(small, "400", "leave to send was given, and what was sent was read");
 }
 
 #[test]
