@@ -55,7 +55,7 @@ impl Office {
         }
     }
 
-    /// Ends what `user` gave `client`. A token without an authorization, such as one by JWT bearer, runs out by itself.
+    /// Ends what `user` gave `client`, and every token that it got for them; returns how many authorizations that were.
     pub async fn revoke_pair(&self, client: &str, user: &str) -> Result<usize, Failed> {
         self.must_know_app(client)?;
         self.must_know_user(user).await?;
@@ -65,7 +65,8 @@ impl Office {
             r.key.starts_with("authorization/") && stored::<Authorization>(r).is_ok_and(|a| a.client == client)
         };
         let ended = self.end_each(records.iter().filter(own)).await?;
-        self.enact(act.detail(format!("{ended} authorizations")), Vec::new(), Vec::new()).await?;
+        let rest = Ending::of_access(client, user, self.now, self.now.plus(LONGEST_TOKEN));
+        self.enact(act.detail(format!("{ended} authorizations")), Vec::new(), vec![rest]).await?;
         Ok(ended)
     }
 

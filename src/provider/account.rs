@@ -15,6 +15,7 @@ use crate::{
     model::{Level, ScopeSet},
     pages::{self, Page},
     store::{Change, Changes, Expect},
+    token::revocation::Ending,
 };
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
@@ -123,6 +124,7 @@ async fn revoke(user: &str, client: &str, cx: &Cx) -> Result<(), OAuthError> {
     let (more, ended) = super::gate_session::endings(user, |app, _| app == client, cx).await?;
     changes.extend(more);
     endings.extend(ended);
+    endings.push(Ending::of_access(client, user, cx.now, cx.now.plus(grant::LONGEST_TOKEN)));
     cx.tokens.commit(Changes(changes), endings, cx.now).await?;
     cx.audit.write(json!({"event": "revoke", "outcome": "revoked", "client": client, "subject": user,
         "by": "user", "time": cx.now}));

@@ -23,7 +23,7 @@ const BUCKETS: usize = 1 << 18;
 #[derive(Clone, Copy, Debug)]
 pub struct Lifelines([u32; 4]);
 
-/// What a token may be ended by: its identifier, authorization, client and subject.
+/// What a token may be ended by: its identifier, authorization (without one, its identifier again), client and subject.
 pub type Names<'a> = [&'a str; 4];
 
 /// What comes before each of the names in a target.
@@ -33,10 +33,24 @@ fn targets(names: Names<'_>) -> [String; 4] {
     std::array::from_fn(|n| [KINDS[n], names[n]].concat())
 }
 
+/// What comes before one user's access to one app in a target.
+const ACCESS: &str = "access/";
+
+/// The target of what `client` may do for `subject`; either may hold any character.
+fn access(client: &str, subject: &str) -> String {
+    format!("{ACCESS}{}/{client}/{subject}", client.len())
+}
+
+/// The subject in a target of [`access`].
+fn subject_of(target: &str) -> Option<&str> {
+    let (length, rest) = target.strip_prefix(ACCESS)?.split_once('/')?;
+    rest.get(length.parse::<usize>().ok()?..)?.strip_prefix('/')
+}
+
 /// Something that ends tokens; part of the commit that decides it, and felt at the gate right after.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ending {
-    /// `token/…`, `authorization/…`, `client/…`, `subject/…`.
+    /// `token/…`, `authorization/…`, `client/…`, `subject/…`, or one that [`Ending::of_access`] makes.
     pub target: String,
     /// Tokens issued up to this instant are ended.
     pub before: Timestamp,
@@ -48,6 +62,12 @@ impl Ending {
     /// Ends whatever `target` names for good.
     pub fn of(target: String, until: Timestamp) -> Self {
         Self { target, before: Timestamp(i64::MAX), until }
+    }
+
+    /// Ends the tokens without an authorization, such as those by JWT bearer, that `client` got for `subject` up to
+    /// `now`; the others end with their authorizations.
+    pub fn of_access(client: &str, subject: &str, now: Timestamp, until: Timestamp) -> Self {
+        Self { target: access(client, subject), before: now, until }
     }
 
     /// The record that makes it outlive the process.
@@ -104,6 +124,11 @@ impl Revocations {
         (place.finish() % BUCKETS as u64) as u32
     }
 
+    /// The flag that `target` raises: access of a user to an app has none of its own, so that no token carries more.
+    fn flag(&self, target: &str) -> u32 {
+        subject_of(target).map_or_else(|| self.bucket([target, ""]), |subject| self.bucket([KINDS[3], subject]))
+    }
+
     /// Whether a token issued at `issued` has been ended; `names` are what it may be ended by.
     pub fn has_ended(&self, lifelines: Lifelines, issued: Timestamp, names: Names<'_>) -> bool {
         let raised = |at: &u32| self.flags[*at as usize].load(Ordering::Acquire) >= issued.0;
@@ -111,7 +136,9 @@ impl Revocations {
             return false;
         }
         let ended = self.ended.read().unwrap_or_else(PoisonError::into_inner);
-        targets(names).iter().any(|target| ended.get(target).is_some_and(|(before, _)| issued <= *before))
+        let has = |target: &String| ended.get(target).is_some_and(|(before, _)| issued <= *before);
+        let [token, authorization, client, subject] = names;
+        targets(names).iter().any(has) || token == authorization && has(&access(client, subject))
     }
 
     /// The flag of a further `target` that a token is tied to.
@@ -134,7 +161,7 @@ impl Revocations {
         let mut ended = self.ended.write().unwrap_or_else(PoisonError::into_inner);
         let known = ended.entry(target.clone()).or_insert((before, until));
         *known = (known.0.max(before), known.1.max(until));
-        self.flags[self.bucket([target, ""]) as usize].fetch_max(before.0, Ordering::AcqRel);
+        self.flags[self.flag(target) as usize].fetch_max(before.0, Ordering::AcqRel);
     }
 
     /// Forgets what ended tokens that have expired anyway.
@@ -144,7 +171,7 @@ impl Revocations {
         ended.retain(|target, (_, until)| {
             let stays = *until > now;
             if !stays {
-                lowered.insert(self.bucket([target, ""]), i64::MIN);
+                lowered.insert(self.flag(target), i64::MIN);
             }
             stays
         });
@@ -153,7 +180,7 @@ impl Revocations {
         }
         // Another target's flag may be the same one.
         for (target, (before, _)) in ended.iter() {
-            if let Some(flag) = lowered.get_mut(&self.bucket([target, ""])) {
+            if let Some(flag) = lowered.get_mut(&self.flag(target)) {
                 *flag = before.0.max(*flag);
             }
         }
@@ -214,6 +241,21 @@ mod tests {
         all.end(&Ending::of(format!("authorization/{twin}"), Timestamp(90)));
         all.forget(Timestamp(50));
         assert!(ended(&all, [&twin, "app", "x"], 1), "the other's flag stays up");
+    }
+
+    #[test]
+    fn the_access_of_one_user_to_one_app_ends_alone_and_not_what_has_an_authorization() {
+        let all = Revocations::default();
+        let is = |authorization: Option<&str>, client: &str, subject: &str, issued| {
+            let names = ["t", authorization.unwrap_or("t"), client, subject];
+            all.has_ended(all.lifelines("t", authorization, all.client(client), subject), Timestamp(issued), names)
+        };
+        all.end(&Ending::of_access("a/b", "c/d", Timestamp(10), Timestamp(100)));
+        assert!(is(None, "a/b", "c/d", 10) && !is(None, "a/b", "c/d", 11));
+        assert!(!is(Some("x"), "a/b", "c/d", 10));
+        assert!(!is(None, "a", "b/c/d", 10) && !is(None, "other", "c/d", 10) && !is(None, "a/b", "d", 10));
+        all.forget(Timestamp(100));
+        assert!(!is(None, "a/b", "c/d", 10));
     }
 
     #[test]
