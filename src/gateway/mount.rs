@@ -1,8 +1,9 @@
 //! Session ⇄ Provider: whole requests in, whole responses out.
+use crate::model::ClientCertificate;
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
 use pingora::{http::ResponseHeader, prelude::*, proxy::Session};
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 /// Largest body that the authorization server reads, bytes.
 const MAX_BODY: usize = 1 << 20;
@@ -13,11 +14,15 @@ const UNWANTED_TIME: Duration = Duration::from_millis(500);
 /// Reads the request whole.
 pub async fn read(session: &mut Session) -> Result<Request<Bytes>> {
     let address = session.client_addr().and_then(|a| a.as_inet()).map(|a| a.ip());
-    read_within(session, address, BODY_TIME).await
+    read_within(session, (address, None), BODY_TIME).await
 }
 
-/// The same, of a client at `address`, whose body must be there within `limit`.
-pub async fn read_within(session: &mut Session, address: Option<IpAddr>, limit: Duration) -> Result<Request<Bytes>> {
+/// The same, of a client at `address` with this certificate, whose body must be there within `limit`.
+pub async fn read_within(
+    session: &mut Session,
+    (address, certificate): (Option<IpAddr>, Option<Arc<ClientCertificate>>),
+    limit: Duration,
+) -> Result<Request<Bytes>> {
     let mut body = BytesMut::new();
     let read = async {
         while let Some(part) = session.read_request_body().await? {
@@ -38,6 +43,9 @@ pub async fn read_within(session: &mut Session, address: Option<IpAddr>, limit: 
     *request.headers_mut() = head.headers.clone();
     if let Some(address) = address {
         request.extensions_mut().insert(crate::provider::ClientAddress(address));
+    }
+    if let Some(certificate) = certificate {
+        request.extensions_mut().insert(certificate);
     }
     Ok(request)
 }
