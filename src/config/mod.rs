@@ -17,18 +17,13 @@ pub mod store;
 pub mod terms;
 pub mod upstream;
 pub mod user;
+mod warning;
 
 use crate::{
     model::{Client, Ranges, ScopeSet},
     policy::{
-        Policy,
-        client_certificate::ClientCertificates,
-        dpop::Dpop,
-        people::People,
-        registration::Registration,
-        route::{Auth, Table},
-        salesforce::Salesforce,
-        saml::Saml,
+        Policy, client_certificate::ClientCertificates, dpop::Dpop, people::People, registration::Registration,
+        route::Table, salesforce::Salesforce, saml::Saml,
     },
     secret::Digest,
 };
@@ -209,7 +204,7 @@ pub fn load(main: &Path) -> Result<Loaded, Vec<Mistake>> {
                 barred: decided.barred,
                 registered: decided.registered,
             };
-            let warnings = warnings(&policy, settings.admin_api.as_ref().map(|a| a.audience.as_str()));
+            let warnings = warning::all(&policy, settings.admin_api.as_ref().map(|a| a.audience.as_str()));
             Ok(Loaded { settings, policy, certificates, warnings })
         }
         _ => Err(mistakes),
@@ -320,32 +315,6 @@ fn main_file(file: &Path, text: &str, apps: Option<&Apps>) -> Result<Option<Main
     } else {
         Err(found.mistakes)
     }
-}
-
-fn warnings(policy: &Policy, admin: Option<&str>) -> Vec<String> {
-    let opens = |audience: &str| admin == Some(audience) || policy.routes.iter().any(|r| *r.resource == *audience);
-    let clients = policy.clients.values();
-    let mut all: Vec<String> = clients
-        .filter(|c| !opens(&c.audience))
-        .map(|c| format!("app {}: no route has the resource {}, so its tokens open none", c.id, c.audience))
-        .collect();
-    let administers = |c: &Arc<Client>| admin == Some(&*c.audience) && c.scopes.contains(crate::admin::api::SCOPE);
-    if let Some(audience) = admin.filter(|_| !policy.clients.values().any(administers)) {
-        let scope = crate::admin::api::SCOPE;
-        all.push(format!("admin_api: no app has the audience {audience} and the scope {scope}, so nobody gets in"));
-    }
-    let people = &policy.people.sign_in;
-    for route in policy.routes.iter().filter(|r| r.auth != Auth::Token) {
-        let signs_in = people.values().filter_map(|app| policy.clients.get(app.as_str()));
-        if !signs_in.into_iter().any(|app| app.audience == route.resource) {
-            all.push(format!(
-                "route {}: no [[sign_in]] names an app with the audience {}, so no browser gets in",
-                route.name, route.resource
-            ));
-        }
-    }
-    all.sort();
-    all
 }
 
 fn app_files(folder: &Path) -> Result<Vec<PathBuf>, Mistake> {

@@ -28,6 +28,8 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Longest beginning of a handshake that is read, bytes: a ClientHello with everything that is in use has below 2,000.
 const MOST: usize = 32 << 10;
+/// Longest chain, bytes: it is kept for as long as its connection.
+const LONGEST_CHAIN: usize = 16 << 10;
 /// Seconds for which a chain that was found good is not looked at again: a connection may live for days.
 const JUDGED: i64 = 60;
 
@@ -180,6 +182,9 @@ impl ClientCertVerifier for Verifier {
     ) -> Result<ClientCertVerified, Error> {
         // Pingora reads each certificate with this very parser, and panics where it cannot.
         X509Certificate::from_der(end_entity).map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
+        if std::iter::once(end_entity).chain(intermediates).map(|c| c.len()).sum::<usize>() > LONGEST_CHAIN {
+            return Err(Error::General("the chain of certificates is too long".to_owned()));
+        }
         if !self.rule.self_signed {
             let unknown = Error::InvalidCertificate(CertificateError::UnknownIssuer);
             self.rule.authorities.as_ref().ok_or(unknown)?.verify_client_cert(end_entity, intermediates, now)?;

@@ -68,7 +68,8 @@ impl ClientCertificates {
                     }
                 }
             };
-            match (rule.listen.is_empty(), local.is_some_and(|local| rule.listen.iter().any(|l| covers(*l, local)))) {
+            // Where it is not known by which listener it came, it is asked rather than not (S66).
+            match (rule.listen.is_empty(), local.is_none_or(|local| rule.listen.iter().any(|l| covers(*l, local)))) {
                 (true, _) => Some(host),
                 (false, true) => Some(host + 1),
                 (false, false) => None,
