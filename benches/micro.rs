@@ -87,6 +87,8 @@ fn client(key: &rsa::Pair) -> Client {
         policies: Default::default(),
         exchange: Default::default(),
         dpop_bound: false,
+        certificate_bound: false,
+        certificate_name: None,
     }
 }
 

@@ -192,6 +192,8 @@ impl Office {
             auth: match client.auth_method {
                 AuthMethod::ClientSecret => "client_secret",
                 AuthMethod::PrivateKeyJwt => "private_key_jwt",
+                AuthMethod::TlsClientAuth => "tls_client_auth",
+                AuthMethod::SelfSignedTlsClientAuth => "self_signed_tls_client_auth",
                 AuthMethod::None => "none",
             }
             .to_owned(),

@@ -2,6 +2,7 @@
 pub mod admin_api;
 pub mod app;
 pub mod certificate;
+pub mod client_certificate;
 pub mod dpop;
 pub mod mistake;
 pub mod profile;
@@ -16,17 +17,13 @@ pub mod store;
 pub mod terms;
 pub mod upstream;
 pub mod user;
+mod warning;
 
 use crate::{
     model::{Client, Ranges, ScopeSet},
     policy::{
-        Policy,
-        dpop::Dpop,
-        people::People,
-        registration::Registration,
-        route::{Auth, Table},
-        salesforce::Salesforce,
-        saml::Saml,
+        Policy, client_certificate::ClientCertificates, dpop::Dpop, people::People, registration::Registration,
+        route::Table, salesforce::Salesforce, saml::Saml,
     },
     secret::Digest,
 };
@@ -63,6 +60,9 @@ pub struct Main {
     #[serde(default)]
     #[schemars(with = "Vec<CertificateTable>")]
     certificate: Vec<Spanned<CertificateTable>>,
+    #[serde(default)]
+    #[schemars(with = "Vec<client_certificate::ClientCertificateTable>")]
+    client_certificate: Vec<Spanned<client_certificate::ClientCertificateTable>>,
     #[serde(default)]
     #[schemars(with = "Vec<route::RouteTable>")]
     route: Vec<Spanned<route::RouteTable>>,
@@ -164,9 +164,22 @@ pub fn load(main: &Path) -> Result<Loaded, Vec<Mistake>> {
         None
     });
     match parsed {
-        Some((issuer, settings, certificates, routes, people, mut saml, salesforce, profiles, dpop, registration))
-            if mistakes.is_empty() =>
-        {
+        Some(parts) if mistakes.is_empty() => {
+            let MainParts {
+                issuer,
+                settings,
+                certificates,
+                client_certificates,
+                routes,
+                people,
+                mut saml,
+                salesforce,
+                profiles,
+                dpop,
+                registration,
+            } = parts;
+            texts.extend(client_certificates.rules.iter().map(|rule| rule.digest.hex()));
+            let client_certificates = Arc::new(client_certificates);
             saml.apps = saml::certificates(&clients);
             texts.push(saml.digest.clone());
             let revision = Digest::of(texts.join("\0").as_bytes()).hex()[..16].to_owned();
@@ -183,6 +196,7 @@ pub fn load(main: &Path) -> Result<Loaded, Vec<Mistake>> {
                 people,
                 saml,
                 salesforce,
+                client_certificates,
                 dpop,
                 registration,
                 revision,
@@ -190,7 +204,7 @@ pub fn load(main: &Path) -> Result<Loaded, Vec<Mistake>> {
                 barred: decided.barred,
                 registered: decided.registered,
             };
-            let warnings = warnings(&policy, settings.admin_api.as_ref().map(|a| a.audience.as_str()));
+            let warnings = warning::all(&policy, settings.admin_api.as_ref().map(|a| a.audience.as_str()));
             Ok(Loaded { settings, policy, certificates, warnings })
         }
         _ => Err(mistakes),
@@ -198,8 +212,21 @@ pub fn load(main: &Path) -> Result<Loaded, Vec<Mistake>> {
 }
 
 type Profiles = HashMap<String, Ranges>;
-type MainParts =
-    (String, Settings, Certificates, Table, People, Saml, Option<Salesforce>, Profiles, Dpop, Option<Registration>);
+
+/// What the main file says.
+struct MainParts {
+    issuer: String,
+    settings: Settings,
+    certificates: Certificates,
+    client_certificates: ClientCertificates,
+    routes: Table,
+    people: People,
+    saml: Saml,
+    salesforce: Option<Salesforce>,
+    profiles: Profiles,
+    dpop: Dpop,
+    registration: Option<Registration>,
+}
 
 type Apps = HashMap<Arc<str>, Arc<Client>>;
 
@@ -240,6 +267,11 @@ fn main_file(file: &Path, text: &str, apps: Option<&Apps>) -> Result<Option<Main
         let span = table.span().start;
         certificates.add(table.into_inner(), found.within(span));
     }
+    let mut client_certificates = ClientCertificates::default();
+    for table in raw.client_certificate {
+        let span = table.span().start;
+        client_certificate::add(&mut client_certificates, table.into_inner(), &settings.listen, found.within(span));
+    }
     let mut routes = Vec::new();
     let mut names = std::collections::BTreeSet::new();
     for table in raw.route {
@@ -250,8 +282,8 @@ fn main_file(file: &Path, text: &str, apps: Option<&Apps>) -> Result<Option<Main
         }
         routes.push(Arc::new(route));
     }
-    let table = Table::build(routes);
-    for name in table.unreachable() {
+    let routes = Table::build(routes);
+    for name in routes.unreachable() {
         found.within(0).wrong("route", format!("{name} can never match: an earlier, equally specific one takes all"));
     }
     let people = sign_in::read(&raw.session, &raw.login, raw.brand, raw.scope, (raw.sign_in, apps), found.within(0));
@@ -267,36 +299,22 @@ fn main_file(file: &Path, text: &str, apps: Option<&Apps>) -> Result<Option<Main
         registration::read(table.into_inner(), found.within(span))
     });
     if found.mistakes.is_empty() {
-        Ok(Some((raw.issuer, settings, certificates, table, people, saml, salesforce, profiles, dpop, registration)))
+        Ok(Some(MainParts {
+            issuer: raw.issuer,
+            settings,
+            certificates,
+            client_certificates,
+            routes,
+            people,
+            saml,
+            salesforce,
+            profiles,
+            dpop,
+            registration,
+        }))
     } else {
         Err(found.mistakes)
     }
-}
-
-fn warnings(policy: &Policy, admin: Option<&str>) -> Vec<String> {
-    let opens = |audience: &str| admin == Some(audience) || policy.routes.iter().any(|r| *r.resource == *audience);
-    let clients = policy.clients.values();
-    let mut all: Vec<String> = clients
-        .filter(|c| !opens(&c.audience))
-        .map(|c| format!("app {}: no route has the resource {}, so its tokens open none", c.id, c.audience))
-        .collect();
-    let administers = |c: &Arc<Client>| admin == Some(&*c.audience) && c.scopes.contains(crate::admin::api::SCOPE);
-    if let Some(audience) = admin.filter(|_| !policy.clients.values().any(administers)) {
-        let scope = crate::admin::api::SCOPE;
-        all.push(format!("admin_api: no app has the audience {audience} and the scope {scope}, so nobody gets in"));
-    }
-    let people = &policy.people.sign_in;
-    for route in policy.routes.iter().filter(|r| r.auth != Auth::Token) {
-        let signs_in = people.values().filter_map(|app| policy.clients.get(app.as_str()));
-        if !signs_in.into_iter().any(|app| app.audience == route.resource) {
-            all.push(format!(
-                "route {}: no [[sign_in]] names an app with the audience {}, so no browser gets in",
-                route.name, route.resource
-            ));
-        }
-    }
-    all.sort();
-    all
 }
 
 fn app_files(folder: &Path) -> Result<Vec<PathBuf>, Mistake> {

@@ -154,7 +154,9 @@ impl Reloader {
         let mut stamp = Vec::new();
         let folder = self.main.parent().unwrap_or(Path::new("."));
         collect(folder, 3, &mut stamp);
-        for file in self.certificates.load().files().iter().chain(&self.in_force.configured().saml.files) {
+        let configured = self.in_force.configured();
+        let asked = &configured.client_certificates.files;
+        for file in self.certificates.load().files().iter().chain(&configured.saml.files).chain(asked) {
             note(file, &mut stamp);
         }
         stamp.sort();

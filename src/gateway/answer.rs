@@ -1,8 +1,17 @@
 //! What the gate answers by itself.
 use super::{
-    ctx::Ctx, denial::Told, guard::Denial, host::authority, identity, mount, proxy::Gateway, terms, watch::Held,
+    client_certificate::{self, Misdirected},
+    ctx::Ctx,
+    denial::Told,
+    guard::Denial,
+    host::authority,
+    identity, mount,
+    proxy::Gateway,
+    terms,
+    watch::{self, Held},
 };
 use crate::{
+    model::ClientCertificate,
     policy::{Policy, route::Route},
     token::Opened,
 };
@@ -24,6 +33,22 @@ impl Gateway {
             clock: self.clock.clone(),
             metrics: self.metrics.clone(),
         }
+    }
+
+    /// The client's certificate, as far as it counts for `host`.
+    pub(super) fn certificate(
+        &self,
+        policy: &Policy,
+        session: &Session,
+        host: &str,
+    ) -> Result<Option<Arc<ClientCertificate>>, Misdirected> {
+        let rules = &policy.client_certificates;
+        if rules.is_empty() {
+            return Ok(None);
+        }
+        let socket = session.digest().and_then(|digest| digest.socket_digest.as_ref());
+        let local = socket.and_then(|s| s.local_addr()).and_then(|a| a.as_inet()).copied();
+        client_certificate::admit(rules, watch::arrived(), (host, local), self.clock.now())
     }
 
     /// Who could pass does not, for now.

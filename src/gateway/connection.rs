@@ -1,6 +1,18 @@
 //! From an accepted socket to requests: TLS, and deadlines that Pingora does not keep.
-use super::{ctx::KEEPALIVE, http2, proxy::Gateway, proxy_protocol, watch::Watch};
-use crate::{config::certificate::Certificates, metrics::Metrics, model::Ranges};
+use super::{
+    client_certificate::{self, Arrived, Asking},
+    ctx::KEEPALIVE,
+    http2,
+    proxy::Gateway,
+    proxy_protocol,
+    watch::Watch,
+};
+use crate::{
+    config::certificate::Certificates,
+    metrics::Metrics,
+    model::Ranges,
+    policy::{SharedPolicy, client_certificate::covers},
+};
 use arc_swap::ArcSwap;
 use pingora::{
     apps::{HttpServerApp, ServerApp},
@@ -11,11 +23,20 @@ use pingora::{
 };
 use rustls::{
     ServerConfig,
+    crypto::CryptoProvider,
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
+
+/// Versions of TLS that are spoken (RFC 9325 §3.1.1).
+pub(super) const VERSIONS: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
+
+/// What is spoken inside TLS, by ALPN.
+pub(super) fn protocols() -> Vec<Vec<u8>> {
+    vec![b"h2".to_vec(), b"http/1.1".to_vec()]
+}
 
 /// Limits of one listener's connections.
 #[derive(Clone, Copy, Debug)]
@@ -40,10 +61,7 @@ pub struct Proxies {
 impl Proxies {
     /// Whether connections to `local` begin with a PROXY header.
     fn speak_at(&self, local: Option<SocketAddr>) -> bool {
-        let at = |listener: &SocketAddr, local: SocketAddr| {
-            listener.port() == local.port() && (listener.ip().is_unspecified() || listener.ip() == local.ip())
-        };
-        local.is_some_and(|local| self.listeners.iter().any(|listener| at(listener, local)))
+        local.is_some_and(|local| self.listeners.iter().any(|listener| covers(*listener, local)))
     }
 }
 
@@ -51,6 +69,9 @@ impl Proxies {
 pub struct Front {
     proxy: Arc<HttpProxy<Gateway>>,
     acceptor: Acceptor,
+    provider: Arc<CryptoProvider>,
+    shown: Arc<BySni>,
+    policy: Option<SharedPolicy>,
     limits: Limits,
     proxies: Proxies,
     room: Arc<Semaphore>,
@@ -66,14 +87,18 @@ impl Front {
         metrics: Arc<Metrics>,
     ) -> Result<Self, rustls::Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+        let shown = Arc::new(BySni(certificates));
+        let mut config = ServerConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(VERSIONS)?
             .with_no_client_auth()
-            .with_cert_resolver(Arc::new(BySni(certificates)));
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+            .with_cert_resolver(shown.clone());
+        config.alpn_protocols = protocols();
         Ok(Self {
             proxy: Arc::new(proxy),
             acceptor: Acceptor::from_server_config(Arc::new(config)),
+            provider,
+            shown,
+            policy: None,
             limits,
             proxies: Proxies::default(),
             room: Arc::new(Semaphore::new(limits.connections)),
@@ -87,13 +112,38 @@ impl Front {
         Self { proxies, ..self }
     }
 
+    /// The same, asking for client certificates where the policy in force says so.
+    #[must_use]
+    pub fn asking(self, policy: SharedPolicy) -> Self {
+        Self { policy: Some(policy), ..self }
+    }
+
+    /// The handshake; where nobody is asked for a certificate it begins at once, otherwise its first message says for
+    /// which host it is.
+    async fn handshake(&self, mut socket: Box<L4Stream>) -> Option<(Stream, Option<Arc<Arrived>>)> {
+        let rules = self.policy.as_ref().map(|policy| policy.load().client_certificates.clone());
+        let rule = match rules.filter(|rules| !rules.is_empty()) {
+            None => None,
+            Some(rules) => {
+                let name = client_certificate::server_name(&mut socket).await?;
+                rules.find(name.as_deref(), local(&*socket)).cloned()
+            }
+        };
+        let Some(rule) = rule else {
+            return Some((Box::new(self.acceptor.tls_handshake(*socket).await.ok()?), None));
+        };
+        let asking = Asking::of(rule, self.provider.clone(), self.shown.clone()).ok()?;
+        let stream = asking.acceptor().tls_handshake(*socket).await.ok()?;
+        Some((Box::new(stream), Some(Arc::new(asking.over()))))
+    }
+
     /// Takes off a PROXY header where one has to come; `None` if it does not, or from somebody who may not say it.
     async fn introduced(&self, socket: &mut L4Stream) -> Option<()> {
         if self.proxies.listeners.is_empty() {
             return Some(());
         }
         let digest = socket.get_socket_digest()?;
-        if !self.proxies.speak_at(digest.local_addr().and_then(|a| a.as_inet()).copied()) {
+        if !self.proxies.speak_at(local(socket)) {
             return Some(());
         }
         let peer = digest.peer_addr().and_then(|a| a.as_inet())?.ip();
@@ -104,7 +154,7 @@ impl Front {
     }
 
     /// HTTP/1: each header must be whole within its time, however slowly its bytes drip.
-    async fn http1(&self, stream: Stream, shutdown: &ShutdownWatch) {
+    async fn http1(&self, stream: Stream, arrived: Option<Arc<Arrived>>, shutdown: &ShutdownWatch) {
         let mut next = Some((stream, None));
         while let Some((stream, settings)) = next.take() {
             let mut session = ServerSession::new_http1(stream);
@@ -112,7 +162,7 @@ impl Front {
             if let Some(settings) = settings {
                 pingora::apps::HttpPersistentSettings::apply_to_session(settings, &mut session);
             }
-            let watch = Arc::new(Watch::default());
+            let watch = Arc::new(Watch::of(arrived.clone()));
             // A connection may first be idle for the time that keep-alive grants.
             let limit = self.limits.header + Duration::from_secs(KEEPALIVE);
             next = tokio::select! {
@@ -137,27 +187,31 @@ impl ServerApp for Front {
         let _open = self.metrics.connection_opened();
         let handshake = async {
             self.introduced(&mut socket).await?;
-            self.acceptor.tls_handshake(*socket).await.ok()
+            self.handshake(socket).await
         };
-        let stream = match tokio::time::timeout(self.limits.handshake, handshake).await {
-            Ok(Some(stream)) => stream,
+        let (stream, arrived) = match tokio::time::timeout(self.limits.handshake, handshake).await {
+            Ok(Some(made)) => made,
             Ok(None) | Err(_) => {
                 self.metrics.handshakes_failed.inc();
                 return None;
             }
         };
-        let stream: Stream = Box::new(stream);
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-            http2::serve(&self.proxy, stream, shutdown, self.limits).await;
+            http2::serve(&self.proxy, (stream, arrived), shutdown, self.limits).await;
             return None;
         }
-        self.http1(stream, shutdown).await;
+        self.http1(stream, arrived, shutdown).await;
         None
     }
 
     async fn cleanup(&self) {
         self.proxy.http_cleanup().await;
     }
+}
+
+/// The address that a connection was made to.
+pub(super) fn local(socket: &(impl GetSocketDigest + ?Sized)) -> Option<SocketAddr> {
+    socket.get_socket_digest()?.local_addr().and_then(|a| a.as_inet()).copied()
 }
 
 /// Chooses the certificate by SNI from those in force at the handshake.

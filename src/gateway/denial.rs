@@ -24,6 +24,16 @@ impl Denial {
                 (StatusCode::UNAUTHORIZED, "invalid_token", "the token is bound to a key: show it with a DPoP proof")
             }
             Self::NotBound => (StatusCode::UNAUTHORIZED, "invalid_token", "a token that is bound to a key is required"),
+            Self::NotItsCertificate => (
+                StatusCode::UNAUTHORIZED,
+                "invalid_token",
+                "the token is bound to a client certificate that this connection has not shown",
+            ),
+            Self::Misdirected => (
+                StatusCode::MISDIRECTED_REQUEST,
+                "misdirected_request",
+                "this host asks for a client certificate, and this connection was made for another: connect anew",
+            ),
             Self::InvalidProof => {
                 (StatusCode::UNAUTHORIZED, "invalid_dpop_proof", "the DPoP proof is missing or does not hold")
             }
@@ -48,9 +58,10 @@ impl Denial {
     pub fn response(self, told: &Told) -> Response<Bytes> {
         let (status, code, description) = self.words();
         let body = match (told.style, self) {
-            (ErrorStyle::Salesforce, Self::Unauthenticated | Self::InvalidToken | Self::NotProven | Self::NotBound) => {
-                json!([{"message": "Session expired or invalid", "errorCode": "INVALID_SESSION_ID"}])
-            }
+            (
+                ErrorStyle::Salesforce,
+                Self::Unauthenticated | Self::InvalidToken | Self::NotProven | Self::NotBound | Self::NotItsCertificate,
+            ) => json!([{"message": "Session expired or invalid", "errorCode": "INVALID_SESSION_ID"}]),
             (ErrorStyle::Salesforce, _) => json!([{"message": description, "errorCode": code.to_ascii_uppercase()}]),
             (ErrorStyle::Oauth, _) => json!({"error": code, "error_description": description}),
         };
@@ -65,13 +76,16 @@ impl Denial {
                 Some(format!("{}, error=\"{code}\"", dpop()))
             }
             Self::Unauthenticated => Some(realm),
-            Self::InvalidToken | Self::InvalidRequest => Some(format!("{realm}, error=\"{code}\"")),
+            Self::InvalidToken | Self::NotItsCertificate | Self::InvalidRequest => {
+                Some(format!("{realm}, error=\"{code}\""))
+            }
             Self::InsufficientScope => Some(format!("{realm}, error=\"{code}\", scope=\"{}\"", told.scope)),
             Self::NotFound
             | Self::MethodNotAllowed
             | Self::ClientNotAllowed
             | Self::IpRestricted
             | Self::OtherToken
+            | Self::Misdirected
             | Self::Unavailable => None,
         };
         // A scope token carries no quote and no control character (RFC 6749 §3.3).

@@ -9,6 +9,7 @@ use crate::{
         Policy,
         route::{Auth, Found, Requirement, Route},
     },
+    secret::Digest,
     token::{OpenError, Opened, Tokens},
 };
 use http::HeaderMap;
@@ -50,6 +51,10 @@ pub enum Denial {
     NotProven,
     /// 401 `invalid_token`: the route wants a token that is bound to a key.
     NotBound,
+    /// 401 `invalid_token`: bound to a client certificate that the connection has not shown (RFC 8705 §3).
+    NotItsCertificate,
+    /// 421: the host asks for a client certificate, and the connection was not made for it (RFC 9110 §15.5.20).
+    Misdirected,
     /// 401 `invalid_dpop_proof`.
     InvalidProof,
     /// 401 `use_dpop_nonce` (RFC 9449 §9).
@@ -77,12 +82,14 @@ pub struct Carried<'a> {
     pub address: Option<IpAddr>,
     /// Host and port that were asked for, as they were told.
     pub authority: &'a str,
+    /// Thumbprint of the client's certificate, its key proven by the handshake.
+    pub certificate: Option<Digest>,
 }
 
 impl<'a> From<&'a HeaderMap> for Carried<'a> {
     fn from(headers: &'a HeaderMap) -> Self {
         let host = headers.get(http::header::HOST).and_then(|h| h.to_str().ok());
-        Self { headers, session: None, address: None, authority: host.unwrap_or_default() }
+        Self { headers, session: None, address: None, authority: host.unwrap_or_default(), certificate: None }
     }
 }
 
@@ -147,7 +154,8 @@ pub fn decide(
     if let Err(why) = entitled(policy, (route, requirement), &opened, carried.address, now) {
         return refused(why);
     }
-    let shown = Shown { token, bound, headers: carried.headers, authority: carried.authority, path, method };
+    let (authority, certificate) = (carried.authority, carried.certificate);
+    let shown = Shown { token, bound, headers: carried.headers, authority, path, method, certificate };
     match possession::check((policy, tokens), (route, requirement), &opened, shown, now) {
         Ok(()) => Ok(Some(opened)),
         // A question, not an attempt.

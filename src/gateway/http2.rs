@@ -1,5 +1,5 @@
 //! HTTP/2 from a connection to its requests: Pingora's streams, with deadlines and bounds of our own.
-use super::{connection::Limits, proxy::Gateway, watch::Watch};
+use super::{client_certificate::Arrived, connection::Limits, proxy::Gateway, watch::Watch};
 use pingora::{
     apps::HttpServerApp,
     protocols::{
@@ -27,7 +27,12 @@ const UNFINISHED: u32 = 2 * STREAMS;
 const MALFORMED: u32 = 32;
 
 /// Serves the requests of one connection until it ends, is idle for too long, or abuses its streams.
-pub async fn serve(proxy: &Arc<HttpProxy<Gateway>>, stream: Stream, shutdown: &ShutdownWatch, limits: Limits) {
+pub async fn serve(
+    proxy: &Arc<HttpProxy<Gateway>>,
+    (stream, arrived): (Stream, Option<Arc<Arrived>>),
+    shutdown: &ShutdownWatch,
+    limits: Limits,
+) {
     let digest = Arc::new(Digest {
         ssl_digest: stream.get_ssl_digest(),
         timing_digest: stream.get_timing_digest(),
@@ -73,10 +78,10 @@ pub async fn serve(proxy: &Arc<HttpProxy<Gateway>>, stream: Stream, shutdown: &S
                     idle = IDLE;
                 }
                 let Ok(unfinished) = room.clone().try_acquire_owned() else { return };
-                let (proxy, shutdown) = (proxy.clone(), shutdown.clone());
+                let (proxy, shutdown, arrived) = (proxy.clone(), shutdown.clone(), arrived.clone());
                 tokio::spawn(async move {
                     let _unfinished = unfinished;
-                    let watch = Arc::new(Watch::default());
+                    let watch = Arc::new(Watch::of(arrived));
                     let session = ServerSession::new_http2(session);
                     tokio::select! {
                         _ = watch.clone().over(proxy.process_new_http(session, &shutdown)) => {}

@@ -166,11 +166,26 @@ fn believed(name: &str, ours: &[&str; 3]) -> bool {
     // Most headers differ in their first letter already.
     let begins =
         |known: &str| name.first().zip(known.as_bytes().first()).is_some_and(|(a, b)| a.eq_ignore_ascii_case(b));
+    // A proxy in front would tell of a client's certificate so (RFC 9440, and what came before it).
+    if starts(name, "client-cert") || starts(name, "ssl-client") {
+        return true;
+    }
     if !begins("x-") && !begins("forwarded") && !ours.iter().any(|known| begins(known)) {
         return false;
     }
     let exact = ["forwarded", "x-original-url", "x-rewrite-url", "x-http-method-override", "x-real-ip", "x-request-id"];
-    starts(name, "x-auth-") || starts(name, "x-forwarded-") || exact.iter().chain(ours).any(|known| spelt(name, known))
+    let begun = [
+        "x-auth-",
+        "x-forwarded-",
+        "x-client-cert",
+        "x-client-verify",
+        "x-client-dn",
+        "x-ssl-",
+        "x-tls-client",
+        "x-arr-clientcert",
+        "x-amzn-mtls-",
+    ];
+    begun.iter().any(|known| starts(name, known)) || exact.iter().chain(ours).any(|known| spelt(name, known))
 }
 
 #[cfg(test)]
@@ -183,6 +198,26 @@ mod tests {
         for name in ["x-auth-client", "X_Auth_Client", "x.forwarded.user", "X-FORWARDED-For", "x_user", "Forwarded"] {
             assert!(believed(name, &ours), "{name}");
         }
+        for name in [
+            "Client-Cert",
+            "client_cert_chain",
+            "X-Client-Cert",
+            "x-client-dn",
+            "X-SSL-Client-Verify",
+            "X-Forwarded-Client-Cert",
+            "ssl-client-subject-dn",
+            "SSL_CLIENT_CERT",
+            "X-Amzn-Mtls-Clientcert-Leaf",
+            "X-ARR-ClientCert",
+            "X.TLS.Client.Cert",
+        ] {
+            assert!(believed(name, &ours), "{name}");
+        }
+        assert!(
+            !believed("client-version", &ours)
+                && !believed("x-client-version", &ours)
+                && !believed("content-type", &ours)
+        );
         assert!(!believed("x-correlation", &ours) && !believed("accept", &ours));
     }
 }

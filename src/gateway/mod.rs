@@ -6,6 +6,7 @@ pub mod admin_api;
 mod answer;
 mod balance;
 pub mod canonical;
+pub mod client_certificate;
 pub mod connection;
 pub mod credential;
 pub mod ctx;

@@ -1,11 +1,12 @@
 //! Session ⇄ Provider: whole requests in, whole responses out.
+use crate::model::ClientCertificate;
 use bytes::{Bytes, BytesMut};
 use http::{
     Request, Response,
     header::{CONTENT_LENGTH, EXPECT},
 };
 use pingora::{http::ResponseHeader, prelude::*, proxy::Session};
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 /// Largest body that the authorization server reads, bytes.
 const MAX_BODY: usize = 1 << 20;
@@ -16,11 +17,15 @@ const UNWANTED_TIME: Duration = Duration::from_millis(500);
 /// Reads the request whole.
 pub async fn read(session: &mut Session) -> Result<Request<Bytes>> {
     let address = session.client_addr().and_then(|a| a.as_inet()).map(|a| a.ip());
-    read_within(session, address, BODY_TIME).await
+    read_within(session, (address, None), BODY_TIME).await
 }
 
-/// The same, of a client at `address`, whose body must be there within `limit`.
-pub async fn read_within(session: &mut Session, address: Option<IpAddr>, limit: Duration) -> Result<Request<Bytes>> {
+/// The same, of a client at `address` with this certificate, whose body must be there within `limit`.
+pub async fn read_within(
+    session: &mut Session,
+    (address, certificate): (Option<IpAddr>, Option<Arc<ClientCertificate>>),
+    limit: Duration,
+) -> Result<Request<Bytes>> {
     let mut body = BytesMut::new();
     let headers = &session.req_header().headers;
     let said = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
@@ -51,6 +56,9 @@ pub async fn read_within(session: &mut Session, address: Option<IpAddr>, limit: 
     *request.headers_mut() = head.headers.clone();
     if let Some(address) = address {
         request.extensions_mut().insert(crate::provider::ClientAddress(address));
+    }
+    if let Some(certificate) = certificate {
+        request.extensions_mut().insert(certificate);
     }
     Ok(request)
 }

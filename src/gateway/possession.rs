@@ -1,4 +1,5 @@
-//! Whether whoever shows a token at the gate may: a bound one needs a proof of its key (DPoP, RFC 9449 §7), an asset
+//! Whether whoever shows a token at the gate may: a bound one needs a proof of its key (DPoP, RFC 9449 §7) or the
+//! connection of its client certificate (RFC 8705 §3), an asset
 //! token opens the routes that ask for one, an exchanged one what its app may still exchange for. Tokens that say
 //! nothing of the kind pass by, and cost nothing.
 use super::guard::Denial;
@@ -9,6 +10,7 @@ use crate::{
         route::{Requirement, Route},
     },
     provider::possession::HEADER,
+    secret::Digest,
     token::{
         Opened, Special, Tokens,
         proof::{Asked, Target, verify},
@@ -31,6 +33,8 @@ pub struct Shown<'a> {
     pub path: &'a str,
     /// The method.
     pub method: &'a str,
+    /// Thumbprint of the certificate of the connection.
+    pub certificate: Option<Digest>,
 }
 
 /// Lets `opened` pass along `route`, or says why not.
@@ -53,27 +57,22 @@ pub fn check(
     }
     still_exchanged(policy, opened, special, route)?;
     let cnf = special.more.cnf.as_ref();
-    if cnf.is_some_and(|c| c.certificate.is_some()) {
-        // Nobody here has seen the certificate of the connection.
-        return Err(Denial::InvalidToken);
+    let certificate = cnf.and_then(|c| c.certificate);
+    if certificate.is_some() && certificate != shown.certificate {
+        return Err(Denial::NotItsCertificate);
     }
     match (special.key, shown.bound) {
         // A device's key has to be proven where the route asks, any other key always.
         (Some(_), false) if cnf.is_some_and(|c| c.jkt.is_none()) && !requirement.proof => Ok(()),
         (Some(_), false) => Err(Denial::NotProven),
         (Some(key), true) => proven(policy, tokens, key, shown, now),
-        (None, bound) if bound || requirement.proof => Err(Denial::NotBound),
+        // The handshake has proven the certificate's key.
+        (None, bound) if bound || requirement.proof && certificate.is_none() => Err(Denial::NotBound),
         (None, _) => Ok(()),
     }
 }
 
-fn proven(
-    policy: &Policy,
-    tokens: &Tokens,
-    key: crate::secret::Digest,
-    shown: Shown<'_>,
-    now: Timestamp,
-) -> Result<(), Denial> {
+fn proven(policy: &Policy, tokens: &Tokens, key: Digest, shown: Shown<'_>, now: Timestamp) -> Result<(), Denial> {
     let mut proofs = shown.headers.get_all(HEADER).iter();
     let (Some(text), None, Some(token)) = (proofs.next(), proofs.next(), shown.token) else {
         return Err(Denial::InvalidProof);

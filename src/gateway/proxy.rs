@@ -2,6 +2,7 @@
 use super::{
     access_log, address, balance,
     canonical::canonical,
+    client_certificate,
     connection::Proxies,
     ctx::{Admitted, Ctx, KEEPALIVE},
     denial::Told,
@@ -91,15 +92,23 @@ impl ProxyHttp for Gateway {
             session.set_keepalive(None);
             return self.deny(session, ctx, Denial::InvalidRequest, Told::nothing(ErrorStyle::Oauth)).await;
         };
+        let policy = self.policy.load();
+        let certificate = match self.certificate(&policy, session, &host) {
+            Ok(certificate) => certificate,
+            Err(client_certificate::Misdirected) => {
+                session.set_keepalive(None);
+                return self.deny(session, ctx, Denial::Misdirected, Told::nothing(ErrorStyle::Oauth)).await;
+            }
+        };
         if self.provider.owns(path) {
+            drop(policy); // the provider takes its own
             (ctx.outcome, ctx.reason) = ("local", "provider");
-            let request = mount::read_within(session, ctx.address, self.pace.pause).await?;
+            let request = mount::read_within(session, (ctx.address, certificate), self.pace.pause).await?;
             let mut response = self.provider.handle(request).await;
             response.headers_mut().insert(identity::REQUEST_ID, ctx.request_id.clone());
             mount::send(session, response).await?;
             return Ok(true);
         }
-        let policy = self.policy.load();
         if let Some(response) = terms::to_preflight(&policy, &host, path, request) {
             (ctx.outcome, ctx.reason) = ("local", "preflight");
             mount::send(session, response).await?;
@@ -112,8 +121,13 @@ impl ProxyHttp for Gateway {
             Ok(opened) => opened,
             Err(denial) => return self.deny(session, ctx, denial, Told::nothing(ErrorStyle::Oauth)).await,
         };
-        let carried =
-            Carried { headers: &request.headers, session: session_of, address: ctx.address, authority: named(request) };
+        let carried = Carried {
+            headers: &request.headers,
+            session: session_of,
+            address: ctx.address,
+            authority: named(request),
+            certificate: certificate.map(|c| c.thumbprint),
+        };
         let now = self.clock.now();
         match guard::check(&policy, &self.tokens, asked, carried.clone(), now) {
             Ok(permit) => {

@@ -103,7 +103,7 @@ pub fn run(main: &Path, loaded: Loaded, upgrade: bool) -> Result<(), String> {
         connections: settings.max_connections,
     };
     let front = Front::new(proxy, reloader.certificates(), limits, metrics.clone()).map_err(|e| e.to_string())?;
-    let front = front.behind(proxies);
+    let front = front.behind(proxies).asking(policy.clone());
     let mut https = Service::new("https".to_owned(), front);
     settings.listen.iter().for_each(|address| https.add_tcp(&address.to_string()));
     server.add_service(https);

@@ -1,5 +1,5 @@
 //! What outlives its decision: WebSocket, server-sent events and gRPC streams end when what let them in does.
-use super::guard;
+use super::{client_certificate::Arrived, guard};
 use crate::{
     clock::Clock,
     metrics::Metrics,
@@ -29,6 +29,7 @@ pub struct Watch {
     header_seen: AtomicBool,
     held: OnceLock<Held>,
     told: Notify,
+    arrived: Option<Arc<Arrived>>,
 }
 
 /// What let a stream in.
@@ -61,6 +62,11 @@ impl Held {
 }
 
 impl Watch {
+    /// For a request over a connection that arrived like this; `None` where nobody was asked for a certificate.
+    pub fn of(arrived: Option<Arc<Arrived>>) -> Self {
+        Self { arrived, ..Self::default() }
+    }
+
     /// Runs `work`, the phases of one request, under this watch.
     pub async fn over<T>(self: Arc<Self>, work: impl Future<Output = T>) -> T {
         WATCH.scope(self, work).await
@@ -93,6 +99,11 @@ impl Watch {
 pub fn header_seen() {
     // A host of its own has no watch, and keeps its own deadlines.
     let _ = WATCH.try_with(|watch| watch.header_seen.store(true, Ordering::Release));
+}
+
+/// What this request's connection was asked for, and showed.
+pub fn arrived() -> Option<Arc<Arrived>> {
+    WATCH.try_with(|watch| watch.arrived.clone()).ok().flatten()
 }
 
 /// This request's answer is a stream: it goes on only as long as `held` does.

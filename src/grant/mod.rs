@@ -39,6 +39,8 @@ pub struct TokenRequest<'a> {
     pub proven: bool,
     /// Thumbprint of the key that it proved to hold (RFC 9449).
     pub proof: Option<Digest>,
+    /// Thumbprint of the certificate of its connection (RFC 8705).
+    pub certificate: Option<Digest>,
 }
 
 /// What a grant decided.
@@ -121,6 +123,7 @@ impl Held {
                 renewed: Timestamp(0),
                 claims: code.claims.clone(),
                 key: None,
+                certificate: None,
                 refresh: None,
             },
             expect: Expect::Absent,

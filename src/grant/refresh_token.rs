@@ -33,6 +33,9 @@ impl Grant for RefreshTokenGrant {
         if authorization.key.is_some() && authorization.key != request.proof {
             return Err(invalid("bound to a key that the app has not shown"));
         }
+        if authorization.certificate.is_some() && authorization.certificate != request.certificate {
+            return Err(invalid("bound to a certificate that the app has not shown"));
+        }
         let Some(refresh) = &mut authorization.refresh else { return Err(invalid("the authorization has none")) };
         let mut endings = Vec::new();
         let (presented, access_token) = (refresh.judge(secret), refresh.access_token.clone());

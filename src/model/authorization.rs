@@ -39,6 +39,9 @@ pub struct Authorization {
     /// Thumbprint of the key that its refresh token is bound to (RFC 9449 §5).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Digest>,
+    /// Thumbprint of the certificate that its refresh token is bound to (RFC 8705 §4).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Digest>,
     /// Its refresh token, if it has one.
     pub refresh: Option<Refresh>,
 }
@@ -176,6 +179,7 @@ mod tests {
             renewed: Timestamp(0),
             claims: ClaimsRequest::default(),
             key: None,
+            certificate: None,
             refresh: None,
         };
         let judge = |a: &Authorization, token: &str| a.refresh.as_ref().unwrap().judge(secret(token));

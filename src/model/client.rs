@@ -1,5 +1,5 @@
 //! Connected apps (OAuth clients, RFC 6749 §2).
-use super::{Exchange, Level, Policies, ScopeSet, verification_key::VerificationKey};
+use super::{CertificateName, Exchange, Level, Policies, ScopeSet, verification_key::VerificationKey};
 use crate::secret::{Digest, Plain};
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -11,6 +11,10 @@ pub enum AuthMethod {
     ClientSecret,
     /// A signed assertion (RFC 7523 §2.2).
     PrivateKeyJwt,
+    /// A certificate that an authority vouches for (RFC 8705 §2.1).
+    TlsClientAuth,
+    /// A certificate that was registered itself (RFC 8705 §2.2).
+    SelfSignedTlsClientAuth,
     /// A public client.
     None,
 }
@@ -91,6 +95,10 @@ pub struct Client {
     pub exchange: Exchange,
     /// Whether its access tokens are always bound to a key (RFC 9449 §5.2).
     pub dpop_bound: bool,
+    /// Whether its access tokens are always bound to its certificate (RFC 8705 §3).
+    pub certificate_bound: bool,
+    /// The name by which its certificate is known, where it authenticates by `tls_client_auth`.
+    pub certificate_name: Option<CertificateName>,
     /// What an administrator asks of it besides.
     pub policies: Policies,
 }

@@ -3,6 +3,7 @@ pub mod actor;
 pub mod asset;
 pub mod authorization;
 pub mod client;
+pub mod client_certificate;
 pub mod confirmation;
 pub mod exchange;
 pub mod network;
@@ -19,6 +20,7 @@ pub use authorization::Authorization;
 pub use client::{
     Approval, AuthMethod, Client, Interactive, RefreshPolicy, SalesforceRules, SigningAlgorithm, TokenFormat,
 };
+pub use client_certificate::{CertificateName, ClientCertificate};
 pub use confirmation::{Confirmation, PublicJwk};
 pub use exchange::Exchange;
 pub use network::{Network, Ranges, Relaxation};

@@ -29,6 +29,12 @@ fn outline(policy: &Policy) -> BTreeMap<String, Value> {
     let dpop = policy.dpop;
     let view = json!({"lifetime": dpop.lifetime, "nonce": dpop.nonce, "nonce_lifetime": dpop.nonce_lifetime});
     all.insert("dpop".to_owned(), view);
+    all.extend(policy.client_certificates.rules.iter().map(|rule| {
+        let name = format!("client_certificate {} {:?}", rule.hosts.join(" "), rule.listen);
+        let view = json!({"ask": format!("{:?}", rule.ask), "self_signed": rule.self_signed,
+            "endpoints": rule.endpoints, "digest": mask(&rule.digest.hex())});
+        (name, view)
+    }));
     if let Some(s) = &policy.salesforce {
         let view = json!({"organization": s.organization, "instance_url": s.instance_url,
             "audiences": s.audiences, "soap_app": s.soap_app});
@@ -65,6 +71,8 @@ fn client(client: &Client) -> Value {
         "assertion_lifetime": client.assertion_lifetime, "salesforce": format!("{:?}", client.salesforce),
         "interactive": format!("{:?}", client.interactive), "policies": format!("{:?}", client.policies),
         "exchange": format!("{:?}", client.exchange), "dpop_bound_access_tokens": client.dpop_bound,
+        "certificate_bound_access_tokens": client.certificate_bound,
+        "tls_client_auth": format!("{:?}", client.certificate_name),
     })
 }
 

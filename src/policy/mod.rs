@@ -1,4 +1,5 @@
 //! The immutable snapshot that one request sees from its first line to its last.
+pub mod client_certificate;
 pub mod diff;
 pub mod dpop;
 pub mod in_force;
@@ -36,6 +37,8 @@ pub struct Policy {
     pub saml: saml::Saml,
     /// The second wire shape, where it is on.
     pub salesforce: Option<Arc<salesforce::Salesforce>>,
+    /// Where clients are asked for certificates.
+    pub client_certificates: Arc<client_certificate::ClientCertificates>,
     /// How proofs of possession are judged.
     pub dpop: dpop::Dpop,
     /// What apps that register themselves may have; none can without.

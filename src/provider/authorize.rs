@@ -278,7 +278,7 @@ fn claims(p: &Params, client: &Client, rq: &mut AuthorizationRequest, _: &Cx) ->
 
 /// RFC 9449 §10. A token that comes straight back with the redirect cannot be bound to a key.
 fn dpop_jkt(p: &Params, client: &Client, rq: &mut AuthorizationRequest, _: &Cx) -> Result<(), OAuthError> {
-    if client.dpop_bound && rq.response_type != ResponseType::Code {
+    if (client.dpop_bound || client.certificate_bound) && rq.response_type != ResponseType::Code {
         return Err(OAuthError::new(Code::UnauthorizedClient, "this app's tokens are bound to a key; ask for a code"));
     }
     let thumbprint = |text: &str| serde_json::from_value::<Digest>(text.into()).ok();

@@ -1,12 +1,13 @@
-//! Client authentication (RFC 6749 §2.3, RFC 7523 §2.2).
+//! Client authentication (RFC 6749 §2.3, RFC 7523 §2.2, RFC 8705 §2).
 use super::{
     Cx,
     error::{Code, OAuthError, Situation},
     params::Params,
 };
 use crate::{
+    clock::Timestamp,
     grant::saml_bearer,
-    model::{AuthMethod, Client},
+    model::{AuthMethod, Client, ClientCertificate},
     secret::{Digest, Plain},
     store::{Change, Changes, StoreError},
     token::assertion,
@@ -97,6 +98,14 @@ pub fn authenticate(headers: &HeaderMap, params: &Params, cx: &Cx) -> Result<Opt
             let once = saml_bearer::proves(assertion, &client.id, client.assertion_lifetime, cx).map_err(told)?;
             (true, Some(once))
         }
+        // A connection without certificate is no attempt: what needs one refuses it.
+        (Presented::Name(_), AuthMethod::TlsClientAuth | AuthMethod::SelfSignedTlsClientAuth) => {
+            match &cx.certificate {
+                None => (false, None),
+                Some(shown) if is_registered(shown, &client, cx.now) => (true, None),
+                Some(_) => return wrong("not the client's certificate"),
+            }
+        }
         (Presented::Name(_), _) => (false, None),
         _ => return wrong("method not registered for this client"),
     };
@@ -105,6 +114,21 @@ pub fn authenticate(headers: &HeaderMap, params: &Params, cx: &Cx) -> Result<Opt
         Presented::Assertion { .. } | Presented::Saml { .. } | Presented::Name(_) => None,
     };
     Ok(Some(Authenticated { client, proven, once, secret }))
+}
+
+/// Whether `shown` is the certificate that `client` is known by. Its key was proven in the handshake; what it says is
+/// believed if an authority vouches for it, and otherwise it has to be the registered one itself.
+fn is_registered(shown: &ClientCertificate, client: &Client, now: Timestamp) -> bool {
+    match client.auth_method {
+        AuthMethod::TlsClientAuth => {
+            shown.trusted && client.certificate_name.as_ref().is_some_and(|name| shown.carries(name))
+        }
+        AuthMethod::SelfSignedTlsClientAuth => {
+            let registered = client.keys.iter().filter_map(|key| key.certificate.as_deref());
+            registered.into_iter().any(|der| shown.is(der)) && shown.is_valid_at(now)
+        }
+        AuthMethod::ClientSecret | AuthMethod::PrivateKeyJwt | AuthMethod::None => false,
+    }
 }
 
 fn presented(headers: &HeaderMap, params: &Params) -> Result<Option<Presented>, OAuthError> {

@@ -12,7 +12,11 @@ use std::collections::BTreeSet;
 /// The document for the policy in force.
 pub fn metadata(policy: &Policy) -> Value {
     let issuer = &policy.issuer;
-    let methods = ["client_secret_basic", "client_secret_post", "private_key_jwt"];
+    let mut methods = vec!["client_secret_basic", "client_secret_post", "private_key_jwt"];
+    let certificates = &policy.client_certificates;
+    if !certificates.is_empty() {
+        methods.extend(["tls_client_auth", "self_signed_tls_client_auth"]);
+    }
     let with_none = [&methods[..], &["none"]].concat();
     let algorithms = ["RS256", "PS256", "ES256", "EdDSA"];
     // The SAML assertion flow is there where an app is named for it.
@@ -57,6 +61,21 @@ pub fn metadata(policy: &Policy) -> Value {
         "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
         "dpop_signing_alg_values_supported": ALGORITHMS,
     });
+    if !certificates.is_empty() {
+        told["tls_client_certificate_bound_access_tokens"] = true.into();
+    }
+    if let Some(origin) = certificates.endpoints() {
+        // RFC 8705 §5.
+        let alias = |path: &str| format!("{origin}{path}");
+        told["mtls_endpoint_aliases"] = json!({
+            "token_endpoint": alias(paths::TOKEN),
+            "revocation_endpoint": alias(paths::REVOKE),
+            "introspection_endpoint": alias(paths::INTROSPECT),
+            "pushed_authorization_request_endpoint": alias(paths::PAR),
+            "device_authorization_endpoint": alias(paths::DEVICE_AUTHORIZATION),
+            "userinfo_endpoint": alias(paths::USERINFO),
+        });
+    }
     if policy.registration.is_some() {
         told["registration_endpoint"] = format!("{issuer}{}", paths::REGISTER).into();
     }
@@ -74,13 +93,19 @@ pub fn resource(policy: &Policy, path: &str) -> Option<Value> {
         .filter(|r| r.resource == resource)
         .flat_map(|r| std::iter::once(&r.requirement).chain(r.per_method.iter().map(|(_, q)| q)));
     let scopes: BTreeSet<&str> = requirements.flat_map(|q| q.all.iter().chain(q.any.iter())).collect();
-    Some(json!({
+    let certificates = !policy.client_certificates.is_empty();
+    let mut told = json!({
         "resource": resource,
         "authorization_servers": [policy.issuer],
         "jwks_uri": format!("{}{}", policy.issuer, paths::JWKS),
         "scopes_supported": scopes,
         "bearer_methods_supported": ["header"],
         "dpop_signing_alg_values_supported": ALGORITHMS,
-        "dpop_bound_access_tokens_required": bound,
-    }))
+        // A token that is bound to a certificate will do, where there are any.
+        "dpop_bound_access_tokens_required": bound && !certificates,
+    });
+    if certificates {
+        told["tls_client_certificate_bound_access_tokens"] = true.into();
+    }
+    Some(told)
 }

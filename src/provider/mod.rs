@@ -35,7 +35,7 @@ use crate::{
     log::Log,
     login::Login,
     metrics::Metrics,
-    model::Wire,
+    model::{ClientCertificate, Wire},
     policy::{Policy, SharedPolicy, in_force::InForce, route::RESOURCE_METADATA},
     salesforce,
     secret::Digest,
@@ -48,7 +48,8 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// The address that a request came from; put among its extensions by whoever took it off the socket.
+/// The address that a request came from; put among its extensions by whoever took it off the socket. So is the
+/// certificate of its connection, an `Arc<ClientCertificate>`: neither is ever read from a header.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientAddress(pub std::net::IpAddr);
 
@@ -74,6 +75,8 @@ pub struct Cx {
     pub metrics: Arc<Metrics>,
     /// Where the request came from.
     pub address: Option<std::net::IpAddr>,
+    /// The certificate of the client's connection.
+    pub certificate: Option<Arc<ClientCertificate>>,
     /// The shape that the request came in.
     pub wire: Wire,
 }
@@ -131,7 +134,7 @@ impl Provider {
         Self { in_force: Some(in_force), ..self }
     }
 
-    fn cx(&self, address: Option<std::net::IpAddr>) -> Cx {
+    fn cx(&self, address: Option<std::net::IpAddr>, certificate: Option<Arc<ClientCertificate>>) -> Cx {
         Cx {
             policy: self.policy.load_full(),
             store: self.store.clone(),
@@ -141,6 +144,7 @@ impl Provider {
             login: self.login.clone(),
             metrics: self.metrics.clone(),
             address,
+            certificate,
             wire: Wire::Standard,
         }
     }
@@ -153,7 +157,7 @@ impl Provider {
     ) -> Result<Option<Arc<Opened>>, OAuthError> {
         let Some(value) = web::cookie(headers, web::GATE_COOKIE) else { return Ok(None) };
         let digest = Digest::of(format!("{authority} {value}").as_bytes());
-        let cx = self.cx(None);
+        let cx = self.cx(None, None);
         let opened = match self.browsers.get(&digest) {
             Some(known) => known,
             None => match gate_session::open(&value, authority, &cx).await? {
@@ -179,7 +183,8 @@ impl Provider {
 
     /// Answers one request.
     pub async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
-        let cx = self.cx(request.extensions().get::<ClientAddress>().map(|a| a.0));
+        let extensions = request.extensions();
+        let cx = self.cx(extensions.get::<ClientAddress>().map(|a| a.0), extensions.get().cloned());
         let path = request.uri().path();
         if salesforce::owns(path, cx.policy.salesforce.as_deref()) {
             return self.second_shape(request, cx).await;

@@ -33,8 +33,10 @@ pub const NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 impl Cx {
     /// The addresses under which clients reach `path` here.
     fn own(&self, path: &str) -> Vec<String> {
+        let alias = self.policy.client_certificates.endpoints();
         let second = self.policy.salesforce.as_ref().filter(|_| self.wire == Wire::Salesforce);
         let hosts = std::iter::once(&self.policy.issuer).chain(second.map(|s| &s.instance_url));
+        let hosts = hosts.map(|host| &**host).chain(alias);
         hosts.map(|host| format!("{host}{path}")).collect()
     }
 }
@@ -121,7 +123,11 @@ pub fn at_resource(opened: &Opened, shown: &Shown<'_>, cx: &Cx) -> Result<(), OA
     let invalid =
         |detail: &str| OAuthError::new(Code::InvalidToken, "the token is invalid or has ended").detail(detail);
     let cnf = opened.special.as_ref().and_then(|s| s.more.cnf.as_ref());
-    match (cnf, shown.bound) {
+    let certificate = cnf.and_then(|cnf| cnf.certificate);
+    if certificate.is_some() && certificate != cx.certificate.as_ref().map(|c| c.thumbprint) {
+        return Err(invalid("bound to a certificate that the connection has not shown"));
+    }
+    match (cnf.filter(|cnf| cnf.key().is_some()), shown.bound) {
         (None, false) => Ok(()),
         (None, true) => Err(invalid("not bound to a key, but shown as if")),
         (Some(_), false) => Err(invalid("bound to a key, but shown as a bearer token")),

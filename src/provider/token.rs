@@ -52,9 +52,10 @@ pub async fn answer(request: &Request<Bytes>, cx: &Cx, trace: &mut Trace) -> Res
     };
     let shown = possession::at_endpoint(request, path, cx)?;
     let proof = shown.as_ref().map(|s| s.key);
-    let asked = TokenRequest { params: &params, client: client.as_ref(), proven, proof };
+    let certificate = cx.certificate.as_ref().map(|c| c.thumbprint);
+    let asked = TokenRequest { params: &params, client: client.as_ref(), proven, proof, certificate };
     let once = once.into_iter().chain(shown.map(|s| s.once)).collect();
-    granted(grant, &asked, once, &Shape { wire: cx.wire, secret, proof }, cx, trace).await
+    granted(grant, &asked, once, &Shape { wire: cx.wire, secret, proof, certificate }, cx, trace).await
 }
 
 /// The same for an app that the policy itself names: what it asks for came in another way than by HTTP form.
@@ -62,7 +63,7 @@ pub async fn for_app(client: &Arc<Client>, params: &Params, cx: &Cx, trace: &mut
     trace.grant = "unknown";
     let grant = which(params.require("grant_type", "grant_type is missing")?)?;
     trace.grant = grant.grant_type();
-    let asked = TokenRequest { params, client: Some(client), proven: true, proof: None };
+    let asked = TokenRequest { params, client: Some(client), proven: true, proof: None, certificate: None };
     granted(grant, &asked, Vec::new(), &Shape { wire: cx.wire, ..Shape::default() }, cx, trace).await
 }
 
@@ -141,6 +142,8 @@ pub struct Shape {
     pub secret: Option<Plain>,
     /// Thumbprint of the key that the request proved.
     pub proof: Option<Digest>,
+    /// Thumbprint of the certificate of its connection.
+    pub certificate: Option<Digest>,
 }
 
 /// Mints, commits once, and answers (RFC 6749 §5.1).
@@ -149,13 +152,21 @@ pub async fn issue(redeemed: Redeemed, once: Vec<Change>, shape: &Shape, cx: &Cx
     if client.dpop_bound && shape.proof.is_none() {
         return Err(possession::missing());
     }
+    let certificate = shape.certificate.filter(|_| client.certificate_bound);
+    if client.certificate_bound && certificate.is_none() {
+        return Err(OAuthError::new(
+            Code::InvalidRequest,
+            "this app's tokens are bound to a client certificate: show it",
+        ));
+    }
     let usual = cx.now.plus(client.token_lifetime);
     let jti = secret::random_id();
     let mut refresh_token = None;
     if let Some(held) = &mut held {
-        // A refresh token that nobody has to prove themselves for is bound to the key (RFC 9449 §5).
+        // A refresh token that nobody has to prove themselves for is bound to the key (RFC 9449 §5, RFC 8705 §4).
         if client.auth_method == AuthMethod::None && held.authorization.refresh.is_none() {
             held.authorization.key = shape.proof;
+            held.authorization.certificate = certificate;
         }
         let (change, token) = held.issue(&client, &jti, cx.now);
         changes.push(change);
@@ -176,7 +187,7 @@ pub async fn issue(redeemed: Redeemed, once: Vec<Change>, shape: &Shape, cx: &Cx
         exp: terms.expires.map_or(usual, |t| t.min(usual)),
         more: More {
             acr: authorization.map_or(terms.more.acr.clone(), |a| More::acr_of(a.level)),
-            ..bound(terms.more, shape.proof)
+            ..bound(terms.more, shape.proof, certificate)
         },
     };
     let second = cx.policy.salesforce.as_deref().filter(|_| shape.wire == Wire::Salesforce);
@@ -228,9 +239,15 @@ fn attributes(client: &Client, subject: &str, scopes: &ScopeSet, cx: &Cx) -> Map
     told
 }
 
-/// Bound to the key that the request proved, unless the grant has bound it to another.
-fn bound(more: More, proof: Option<Digest>) -> More {
-    let cnf = more.cnf.or_else(|| proof.map(Confirmation::of_key));
+/// Bound to the key and the certificate that the request proved, unless the grant has bound it to a device's key.
+fn bound(more: More, proof: Option<Digest>, certificate: Option<Digest>) -> More {
+    let cnf = match more.cnf {
+        Some(cnf) if cnf.jwk.is_some() => Some(cnf),
+        cnf => {
+            let jkt = cnf.and_then(|cnf| cnf.jkt).or(proof);
+            (jkt.is_some() || certificate.is_some()).then_some(Confirmation { jkt, certificate, jwk: None })
+        }
+    };
     More { cnf, ..more }
 }
 

@@ -6,6 +6,7 @@ mod architecture;
 mod attacks;
 mod browser;
 mod claims;
+mod client_certificates;
 mod clients;
 #[allow(dead_code)] // other tests use the rest of it
 mod cluster;

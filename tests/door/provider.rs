@@ -55,6 +55,8 @@ pub fn client(id: &str, format: TokenFormat, public: &str) -> Arc<Client> {
         policies: Default::default(),
         exchange: Default::default(),
         dpop_bound: false,
+        certificate_bound: false,
+        certificate_name: None,
     })
 }
 

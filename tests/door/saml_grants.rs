@@ -66,6 +66,8 @@ fn app(policy: &mut Policy, auth_method: AuthMethod) {
         policies: Default::default(),
         exchange: Default::default(),
         dpop_bound: false,
+        certificate_bound: false,
+        certificate_name: None,
     };
     policy.clients.insert("app".into(), Arc::new(client));
     policy.saml = Saml::default();

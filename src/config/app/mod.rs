@@ -1,6 +1,7 @@
 //! `conf/apps/*.toml`: one connected app a file. A table or a rule that stands for itself has a file of its own here.
 mod approval;
 mod attribute;
+mod certificate;
 mod duration;
 mod exchange;
 mod id_token;
@@ -15,6 +16,7 @@ mod secret;
 use self::{
     approval::ApprovalRule,
     attribute::AttributeSource,
+    certificate::TlsClientAuthTable,
     duration::Duration,
     exchange::{AssetTable, ExchangeTable},
     id_token::IdTokenTable,
@@ -111,6 +113,12 @@ pub struct App {
     /// Whether its access tokens are always bound to a key (RFC 9449 §5.2).
     #[serde(default)]
     dpop_bound_access_tokens: bool,
+    /// Whether its access tokens, and without another authentication its refresh tokens, are always bound to the
+    /// certificate of its TLS connection (RFC 8705 §3).
+    #[serde(default)]
+    certificate_bound_access_tokens: bool,
+    /// The name in its certificate, for auth = "tls_client_auth".
+    tls_client_auth: Option<TlsClientAuthTable>,
     /// Told when a session ends (OIDC Back-Channel Logout): https, or http on loopback.
     backchannel_logout_uri: Option<String>,
     /// Where its requests may come from.
@@ -192,6 +200,10 @@ pub fn read(file: &Path, text: &str) -> Result<Client, Vec<Mistake>> {
     for source in &raw.keys {
         keys.extend(found.or("keys", key::read(source, folder), Vec::new()));
     }
+    if raw.auth == AuthMethod::SelfSignedTlsClientAuth && !keys.iter().any(|key| key.certificate.is_some()) {
+        found.wrong("auth", "self_signed_tls_client_auth needs a CERTIFICATE in keys: { pem_file = \"…\" }");
+    }
+    let certificate_name = certificate::read(raw.tls_client_auth.as_ref(), &mut found);
     let scopes = super::scopes(&mut found, "scopes", &raw.scopes);
     let (exchange, assets) = (std::mem::take(&mut raw.exchange), raw.asset_tokens.take());
     let caller = exchange::Caller { audience: &raw.audience, auth: raw.auth, grants: &raw.grants };
@@ -238,6 +250,8 @@ pub fn read(file: &Path, text: &str) -> Result<Client, Vec<Mistake>> {
         },
         exchange,
         dpop_bound: raw.dpop_bound_access_tokens,
+        certificate_bound: raw.certificate_bound_access_tokens,
+        certificate_name,
         salesforce: SalesforceRules {
             query_parameters: raw.salesforce.query_parameters,
             query_tokens: raw.salesforce.query_tokens,

@@ -15,6 +15,11 @@ pub fn of(raw: &App) -> Vec<(bool, &'static str, &'static str)> {
         (!printable(&raw.client_id), "client_id", "one or more printable ASCII characters (RFC 6749 appendix A.1)"),
         (raw.secrets.len() > 2, "secrets", "at most two, during a rotation"),
         (secret_less, "auth", "client_secret needs an entry in secrets"),
+        (
+            (raw.auth == AuthMethod::TlsClientAuth) != raw.tls_client_auth.is_some(),
+            "auth",
+            "tls_client_auth goes with the table tls_client_auth = { subject_dn = \"…\" }, or with one of its san_ names",
+        ),
         (key_less, "auth", "private_key_jwt needs an entry in keys"),
         (uses(":jwt-bearer") && raw.keys.is_empty(), "grants", "jwt-bearer needs an entry in keys"),
         (uses("client_credentials") && raw.run_as.is_none(), "grants", "client_credentials needs run_as"),

@@ -13,6 +13,7 @@ use crate::{
         error::{Code, OAuthError},
         params::Params,
     },
+    secret::Digest,
     token::More,
 };
 use std::sync::Arc;
@@ -174,9 +175,10 @@ fn ties(subject: &Party, actor: Option<&Party>) -> Result<Vec<String>, OAuthErro
 
 /// Whether a client that holds a bound token may exchange it: whoever is sent one by its holder, and proves who they
 /// are; everybody else shows that they hold the key.
-fn holds_key(subject_key: Option<crate::secret::Digest>, own: bool, request: &TokenRequest<'_>) -> bool {
+fn holds_key((key, certificate): (Option<Digest>, Option<Digest>), own: bool, request: &TokenRequest<'_>) -> bool {
     let public = request.client.is_none_or(|c| c.auth_method == AuthMethod::None) || !request.proven;
-    subject_key.is_none_or(|key| request.proof == Some(key) || !own && !public)
+    key.is_none_or(|key| request.proof == Some(key) || !own && !public)
+        && certificate.is_none_or(|shown| request.certificate == Some(shown) || !own && !public)
 }
 
 /// All that `client` may get of an authorization.

@@ -3,7 +3,7 @@ use super::{holds_key, scopes_of};
 use crate::{
     clock::Timestamp,
     grant::{TokenRequest, approved, ended, refresh_token, saml_bearer, stored},
-    model::{Actor, Authorization, Client, Level, MayAct, ScopeSet, authorization::Presented},
+    model::{Actor, Authorization, Client, Confirmation, Level, MayAct, ScopeSet, authorization::Presented},
     provider::{
         Cx,
         error::{Code, OAuthError},
@@ -150,7 +150,9 @@ fn access_token(text: &str, request: &TokenRequest<'_>, client: &Client, cx: &Cx
     if special.is_some_and(|s| s.more.asset.is_some()) {
         return Err(invalid("an asset token"));
     }
-    if !holds_key(special.and_then(|s| s.more.cnf.as_ref()?.key()), *from == *client.id, request) {
+    let cnf = special.and_then(|s| s.more.cnf.as_ref());
+    let bound = (cnf.and_then(Confirmation::key), cnf.and_then(|cnf| cnf.certificate));
+    if !holds_key(bound, *from == *client.id, request) {
         return Err(invalid("bound to a key that the app has not shown"));
     }
     // A scope taken from the app is gone from its older tokens too.
@@ -190,7 +192,7 @@ async fn refresh_token(text: &str, request: &TokenRequest<'_>, client: &Client, 
     if refresh_token::is_over(&authorization, client.interactive.refresh, cx.now) {
         return Err(invalid("its time is over"));
     }
-    if !holds_key(authorization.key, true, request) {
+    if !holds_key((authorization.key, authorization.certificate), true, request) {
         return Err(invalid("bound to a key that the app has not shown"));
     }
     Ok(of_authorization(&authorization, record.expires.unwrap_or(Timestamp(i64::MAX))))

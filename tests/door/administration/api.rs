@@ -42,6 +42,7 @@ fn hold(gate: &Gate, id: &str) {
         claims: Default::default(),
         refresh: None,
         key: None,
+        certificate: None,
     };
     let body = serde_json::to_vec(&authorization).unwrap();
     let (key, index) = (Authorization::key(id), Some("user/alice".to_owned()));

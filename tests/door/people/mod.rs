@@ -68,6 +68,8 @@ pub fn app(id: &str) -> Client {
         policies: Default::default(),
         exchange: Default::default(),
         dpop_bound: false,
+        certificate_bound: false,
+        certificate_name: None,
     }
 }
 

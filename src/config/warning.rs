@@ -1,0 +1,46 @@
+//! What is lawful, but hardly meant.
+use crate::{
+    model::{AuthMethod, Client},
+    policy::{Policy, route::Auth},
+};
+use std::sync::Arc;
+
+/// Everything of the kind, in order; `admin` is the audience of the admin API, where it is on.
+pub fn all(policy: &Policy, admin: Option<&str>) -> Vec<String> {
+    let opens = |audience: &str| admin == Some(audience) || policy.routes.iter().any(|r| *r.resource == *audience);
+    let clients = policy.clients.values();
+    let mut all: Vec<String> = clients
+        .filter(|c| !opens(&c.audience))
+        .map(|c| format!("app {}: no route has the resource {}, so its tokens open none", c.id, c.audience))
+        .collect();
+    let rules = &policy.client_certificates.rules;
+    for client in policy.clients.values() {
+        let shows = match client.auth_method {
+            AuthMethod::TlsClientAuth => rules.iter().any(|rule| rule.authorities.is_some()),
+            AuthMethod::SelfSignedTlsClientAuth => !rules.is_empty(),
+            AuthMethod::ClientSecret | AuthMethod::PrivateKeyJwt | AuthMethod::None => {
+                !client.certificate_bound || !rules.is_empty()
+            }
+        };
+        if !shows {
+            all.push(format!("app {}: no [[client_certificate]] asks for the certificate that it needs", client.id));
+        }
+    }
+    let administers = |c: &Arc<Client>| admin == Some(&*c.audience) && c.scopes.contains(crate::admin::api::SCOPE);
+    if let Some(audience) = admin.filter(|_| !policy.clients.values().any(administers)) {
+        let scope = crate::admin::api::SCOPE;
+        all.push(format!("admin_api: no app has the audience {audience} and the scope {scope}, so nobody gets in"));
+    }
+    let people = &policy.people.sign_in;
+    for route in policy.routes.iter().filter(|r| r.auth != Auth::Token) {
+        let signs_in = people.values().filter_map(|app| policy.clients.get(app.as_str()));
+        if !signs_in.into_iter().any(|app| app.audience == route.resource) {
+            all.push(format!(
+                "route {}: no [[sign_in]] names an app with the audience {}, so no browser gets in",
+                route.name, route.resource
+            ));
+        }
+    }
+    all.sort();
+    all
+}
