@@ -11,7 +11,7 @@ use super::{
     identity::{self, Arrival},
     mount,
     pace::Pace,
-    terms,
+    terms, traced,
     upstream::Peers,
     watch,
 };
@@ -24,6 +24,7 @@ use crate::{
         route::{Auth, ErrorStyle, Found, Protocol},
     },
     provider::{Provider, gate_session},
+    telemetry::{self, Tracer},
     token::Tokens,
 };
 use bytes::Bytes;
@@ -61,6 +62,8 @@ pub struct Gateway {
     pub pace: Pace,
     /// Proxies in front.
     pub proxies: Proxies,
+    /// Traces requests, where that is on.
+    pub tracer: Option<Arc<Tracer>>,
 }
 
 #[async_trait::async_trait]
@@ -82,7 +85,7 @@ impl ProxyHttp for Gateway {
             framing::sound(&raw, session.req_header())
         };
         let request = session.req_header();
-        ctx.begin(&request.headers);
+        ctx.begin(&request.headers, self.tracer.as_deref());
         ctx.address = address::client(session, &self.proxies.trusted);
         ctx.counted = Some(self.metrics.request_begun());
         let raw = request.raw_path();
@@ -94,7 +97,7 @@ impl ProxyHttp for Gateway {
         if self.provider.owns(path) {
             (ctx.outcome, ctx.reason) = ("local", "provider");
             let request = mount::read_within(session, ctx.address, self.pace.pause).await?;
-            let mut response = self.provider.handle(request).await;
+            let mut response = telemetry::within(ctx.trace.as_deref(), self.provider.handle(request)).await;
             response.headers_mut().insert(identity::REQUEST_ID, ctx.request_id.clone());
             mount::send(session, response).await?;
             return Ok(true);
@@ -108,7 +111,7 @@ impl ProxyHttp for Gateway {
         let method = request.method.as_str();
         let asked = (host.as_str(), path, method);
         ctx.host = http::HeaderValue::from_str(&host).unwrap_or(http::HeaderValue::from_static("invalid"));
-        let session_of = match self.browser(&policy, request).await {
+        let session_of = match telemetry::within(ctx.trace.as_deref(), self.browser(&policy, request)).await {
             Ok(opened) => opened,
             Err(denial) => return self.deny(session, ctx, denial, Told::nothing(ErrorStyle::Oauth)).await,
         };
@@ -185,14 +188,20 @@ impl ProxyHttp for Gateway {
         let route = admitted(ctx)?.permit.route().clone();
         let now = Instant::now();
         ctx.sent = Some(now);
-        let Some(asked) = &route.upstream.balance else { return self.peers.next(&route, &mut ctx.attempt).await };
+        let Some(asked) = &route.upstream.balance else {
+            let peer = self.peers.next(&route, &mut ctx.attempt).await?;
+            traced::chosen(ctx, &peer);
+            return Ok(peer);
+        };
         let key = balance::key(asked, session, ctx);
         let taken = self.peers.pool(asked, &route).take(asked, key, ctx.tried, now);
         let taken = taken.ok_or_else(|| Error::explain(HTTPStatus(503), "no address takes requests now"))?;
         let place = taken.place();
         ctx.tried |= 1 << place;
         ctx.taken = Some(taken);
-        self.peers.peer(&route, place, ctx.failed).await
+        let peer = self.peers.peer(&route, place, ctx.failed).await?;
+        traced::chosen(ctx, &peer);
+        Ok(peer)
     }
 
     /// Nothing has been sent yet, so another address may be tried, each once.
@@ -283,6 +292,9 @@ impl ProxyHttp for Gateway {
     }
 
     async fn logging(&self, session: &mut Session, e: Option<&Error>, ctx: &mut Ctx) {
+        if let (Some(tracer), Some(trace)) = (&self.tracer, ctx.trace.take()) {
+            traced::ended(tracer, &trace, session, ctx, e);
+        }
         if !self.access_log.is_on() {
             return;
         }
