@@ -5,7 +5,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel},
+        mpsc::{Receiver, SyncSender, channel, sync_channel},
     },
     time::{Duration, Instant},
 };
@@ -124,10 +124,8 @@ impl Sender {
                 if batches.len() >= MOST_IN_MESSAGE || !flushed.is_empty() {
                     break;
                 }
-                next = match waiting.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                    Ok(item) => Some(item),
-                    Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-                };
+                // The end of the queue is seen at the next round.
+                next = waiting.recv_timeout(until.saturating_duration_since(Instant::now())).ok();
             }
             if !batches.is_empty() {
                 let count = batches.iter().map(|b| b.spans.len() as u64).sum();
