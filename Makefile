@@ -1,4 +1,4 @@
-.PHONY: setup run demo test bench bench-peers faults
+.PHONY: setup run demo test bench bench-peers faults soak h2spec fuzz
 
 setup:
 	@scripts/setup.sh
@@ -25,6 +25,19 @@ bench:
 faults:
 	@scripts/setup.sh test
 	cargo test --locked --test faults
+
+# Everything at once for MINUTES (3 without): calls, tokens, revocations, reloads, key rotations, an upstream that comes and goes.
+soak:
+	@scripts/setup.sh test
+	cargo test --locked --test soak
+
+# The HTTP/2 conformance test h2spec against the HTTPS listener; docs/operations.md says where to get it.
+h2spec:
+	@scripts/h2spec.sh
+
+# Each fuzz target for SECONDS_EACH (60 without), from its seeds; wants cargo-fuzz and a nightly compiler.
+fuzz:
+	@scripts/fuzz.sh
 
 bench-peers:
 	@scripts/setup.sh peers

@@ -275,6 +275,8 @@ impl ProxyHttp for Gateway {
         let status = failure_status(e);
         if status > 0 && session.response_written().is_none() {
             let style = ctx.admitted.as_ref().map_or(ErrorStyle::Oauth, |a| a.permit.route().errors);
+            // The connection ends with this answer, so the answer says so: nobody may write another request into it.
+            session.set_keepalive(None);
             // The client may be gone already, and then there is nobody to tell.
             let _ = mount::send(session, super::denial::failure(status, style)).await;
         }

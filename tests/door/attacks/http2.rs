@@ -87,6 +87,23 @@ fn ends(gate: &Gate, flood: impl Iterator<Item = Vec<u8>>) -> bool {
     refused || told.iter().any(|(kind, ..)| *kind == GOAWAY) || rest(&mut stream).is_empty()
 }
 
+/// Whether a GET of `path`, any bytes, is answered with 200; `tag` goes along as `x-tag`. A connection of its own: a target
+/// that is malformed ends it.
+pub fn is_served(gate: &Gate, path: &[u8], tag: usize) -> bool {
+    let mut block = fields(&[(":method", "GET"), (":scheme", "https"), (":authority", "localhost")]);
+    block.extend([0, 5]);
+    block.extend(b":path");
+    block.push(u8::try_from(path.len()).expect("a short path"));
+    assert!(path.len() < 127, "one byte tells its length");
+    block.extend(path);
+    block.extend(fields(&[("x-tag", &tag.to_string())]));
+    let mut stream = open(gate);
+    // A gate that ends the connection serves nothing either.
+    let _ = stream.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &block));
+    let told = frames(&mut stream, 1);
+    told.iter().any(|(kind, _, id, payload)| *kind == HEADERS && *id == 1 && payload.first() == Some(&0x88))
+}
+
 #[test]
 fn s66_floods_of_frames_end_the_connection_and_memory_stays_flat() {
     let (gate, upstream) = rig("");

@@ -119,9 +119,8 @@ fn s66_every_way_of_writing_a_forbidden_path_is_refused() {
     same(&upstream, &targets);
 }
 
-#[test]
-fn s66_for_random_odd_targets_guard_and_upstream_see_the_same_path() {
-    let (gate, upstream) = rig("");
+/// Random targets of odd pieces.
+fn odd_targets(count: usize) -> Vec<Vec<u8>> {
     let pieces = [
         "/", "/", "/", "pub", "pub", "admin", "..", ".", "%2e", "%2E%2e", "%2f", "%5c", "\\", ";", "%3b", "%00", "%",
         "%25", "%252e", "?", "#", "é", "a", "A", "%41", "%20", "+", "//", "/./", "/../", ":", "@", "&", "=", "~", "*",
@@ -131,7 +130,25 @@ fn s66_for_random_odd_targets_guard_and_upstream_see_the_same_path() {
     let start = proptest::sample::select(vec!["", "/pub/", "/pub", "/", "/pub/x"]);
     let odd = (start, target).prop_map(|(start, rest)| start.to_owned() + &rest);
     let mut runner = TestRunner::new(Config::default());
-    let targets: Vec<Vec<u8>> = (0..400).map(|_| odd.new_tree(&mut runner).unwrap().current().into_bytes()).collect();
+    (0..count).map(|_| odd.new_tree(&mut runner).unwrap().current().into_bytes()).collect()
+}
+
+/// The access log is what the guard decided on: it names the same path as the upstream.
+fn logged(gate: &Gate, upstream: &Recorder) {
+    let told = || std::fs::read_to_string(gate.path("access.log")).unwrap();
+    for hit in upstream.hits() {
+        let id = hit.header("x-request-id")[0].to_owned();
+        let line = || told().lines().find(|l| l.contains(&id)).map(str::to_owned);
+        assert!(super::super::process::until(|| line().is_some()), "{id} is in the log");
+        let line: serde_json::Value = serde_json::from_str(&line().unwrap()).unwrap();
+        assert_eq!((&line["path"], &line["route"]), (&hit.target().split('?').next().into(), &"pub".into()), "{hit:?}");
+    }
+}
+
+#[test]
+fn s66_for_random_odd_targets_guard_and_upstream_see_the_same_path() {
+    let (gate, upstream) = rig("");
+    let targets = odd_targets(400);
     std::thread::scope(|scope| {
         for worker in 0..8 {
             let (gate, targets) = (&gate, &targets);
@@ -144,13 +161,40 @@ fn s66_for_random_odd_targets_guard_and_upstream_see_the_same_path() {
     });
     assert!(!upstream.hits().is_empty(), "some of them are plain");
     same(&upstream, &targets);
-    // The access log is what the guard decided on.
-    let told = || std::fs::read_to_string(gate.path("access.log")).unwrap();
-    for hit in upstream.hits() {
-        let id = hit.header("x-request-id")[0].to_owned();
-        let line = || told().lines().find(|l| l.contains(&id)).map(str::to_owned);
-        assert!(super::super::process::until(|| line().is_some()), "{id} is in the log");
-        let line: serde_json::Value = serde_json::from_str(&line().unwrap()).unwrap();
-        assert_eq!((&line["path"], &line["route"]), (&hit.target().split('?').next().into(), &"pub".into()), "{hit:?}");
+    logged(&gate, &upstream);
+}
+
+/// Over HTTP/2 the target is the value of `:path`, and no library of a client's looks at it first: frames are ours.
+#[test]
+fn s66_over_http2_too_guard_and_upstream_see_the_same_path() {
+    let (gate, upstream) = rig("");
+    let mut targets = odd_targets(400);
+    targets.extend(
+        [&b"/pub/../admin/x"[..], b"/pub/%2e%2e/admin/x", b"//admin/x", b"*", b"", b"/pub/x y"].map(<[u8]>::to_vec),
+    );
+    targets.push(b"/pub/plain".to_vec());
+    let plain = targets.len() - 1;
+    let answered: Vec<bool> = std::thread::scope(|scope| {
+        let asked = |worker: usize| {
+            let (gate, targets) = (&gate, &targets);
+            let each = move || -> Vec<(usize, bool)> {
+                let mine = targets.iter().enumerate().skip(worker).step_by(8);
+                mine.map(|(n, target)| (n, super::http2::is_served(gate, target, n))).collect()
+            };
+            scope.spawn(each)
+        };
+        let all: Vec<_> = (0..8).map(asked).collect();
+        let mut answered = vec![false; targets.len()];
+        all.into_iter().flat_map(|t| t.join().unwrap()).for_each(|(n, served)| answered[n] = served);
+        answered
+    });
+    assert!(answered[plain], "the plain one is served");
+    for (target, served) in targets[plain - 6..plain].iter().zip(&answered[plain - 6..plain]) {
+        assert!(!served, "{}", String::from_utf8_lossy(target));
     }
+    // What follows `#` has no place in `:path`; it is left away before anybody looks, so that nobody sees it.
+    let whole = |target: &Vec<u8>| target.split(|b| *b == b'#').next().unwrap().to_vec();
+    let targets: Vec<Vec<u8>> = targets.iter().map(whole).collect();
+    same(&upstream, &targets);
+    logged(&gate, &upstream);
 }

@@ -50,7 +50,7 @@ fn open(gate: &Gate, path: &str, token: &str, more: &str) -> (BufReader<Tls>, Ve
 const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
 
 #[test]
-fn s49_a_websocket_and_an_event_stream_end_when_their_token_is_revoked_or_expires() {
+fn s49_a_websocket_and_an_event_stream_end_when_their_token_is_revoked() {
     let (address, events) = upstream();
     let mut gate = Gate::prepare();
     let route = |name: &str| {
@@ -108,4 +108,37 @@ fn s49_a_websocket_and_an_event_stream_end_when_their_token_is_revoked_or_expire
     gate.edit("conf/apps/orders-robot.toml", "client_id", "blocked = true\nclient_id");
     assert_eq!(gate.admin("POST", "/reload").0, 200);
     assert_eq!(rest(&mut socket), "");
+}
+
+#[test]
+fn s49_a_websocket_and_an_event_stream_end_when_their_token_expires() {
+    let (address, events) = upstream();
+    let mut gate = Gate::prepare();
+    let route = |name: &str| {
+        format!(
+            "[[route]]\nname = \"{name}\"\npath = \"/{name}\"\nscopes = [\"orders:read\"]\nupstream.addresses = [\"{address}\"]\n\n"
+        )
+    };
+    routes(&gate, &(route("ws") + &route("events")));
+    // Long enough to open both on a slow machine, and short of the 30 s that `rest` waits.
+    gate.edit("conf/apps/orders-robot.toml", "client_id", "token_lifetime = 12\nclient_id");
+    gate.run();
+    let token = gate.token();
+    let (mut socket, head) = open(&gate, "/ws", &token, UPGRADE);
+    assert!(head[0].contains("101"), "{head:?}");
+    let (mut stream, head) = open(&gate, "/events", &token, "");
+    assert!(head[0].contains("200"), "{head:?}");
+    // It lives for as long as the test looks: what ends it is the gate.
+    let _source = events.recv().unwrap();
+    socket.get_mut().write_all(b"before").unwrap();
+    let mut back = [0; 6];
+    socket.read_exact(&mut back).unwrap();
+    assert_eq!(&back, b"before", "open as long as the token is");
+    assert_eq!(rest(&mut socket), "");
+    assert!(rest(&mut stream).contains("begun"));
+    assert!(open(&gate, "/events", &token, "").1[0].contains("401"), "nothing but its age has ended the token");
+    let metrics = gate.admin("GET", "/metrics").1;
+    for route in ["ws", "events"] {
+        assert!(metrics.contains(&format!("portcullis_streams_ended_total{{route=\"{route}\"}} 1")), "{metrics}");
+    }
 }
