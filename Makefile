@@ -1,4 +1,4 @@
-.PHONY: setup run demo test bench bench-peers faults h2spec
+.PHONY: setup run demo test bench bench-peers faults soak h2spec fuzz
 
 setup:
 	@scripts/setup.sh
@@ -26,9 +26,18 @@ faults:
 	@scripts/setup.sh test
 	cargo test --locked --test faults
 
-# h2spec's cases against the HTTPS listener; h2spec itself must be on the PATH, or named by H2SPEC.
+# Everything at once for MINUTES (3 without): calls, tokens, revocations, reloads, key rotations, an upstream that comes and goes.
+soak:
+	@scripts/setup.sh test
+	cargo test --locked --test soak
+
+# The HTTP/2 conformance test h2spec against the HTTPS listener; docs/operations.md says where to get it.
 h2spec: setup
 	@scripts/h2spec.sh
+
+# Each fuzz target for SECONDS_EACH (60 without), from its seeds; wants cargo-fuzz and a nightly compiler.
+fuzz:
+	@scripts/fuzz.sh
 
 bench-peers:
 	@scripts/setup.sh peers

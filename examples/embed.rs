@@ -29,7 +29,7 @@ impl ProxyHttp for TheirProxy {
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
         let portcullis = &self.0;
         let request = session.req_header();
-        ctx.begin(&request.headers);
+        ctx.begin(&request.headers, None);
         let raw = request.raw_path().split(|b| *b == b'?').next().unwrap_or_default();
         let Ok(path) = canonical(raw) else { return respond(session, Denial::InvalidRequest).await };
         if portcullis.provider.owns(path) {

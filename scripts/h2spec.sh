@@ -20,4 +20,4 @@ for _ in $(seq 100); do
   kill -0 "$gate" 2>/dev/null || { cat "$folder/errors" >&2; exit 1; }
   sleep 0.2
 done
-"$h2spec" --host localhost --port 18443 --tls --insecure --path /status --timeout 5 --strict
+"$h2spec" --host localhost --port 18443 --tls --insecure --path /status --timeout 5 --strict "$@"

@@ -6,7 +6,9 @@ use crate::{
     metrics::Metrics,
     policy::{SharedPolicy, in_force::InForce},
     provider::Provider,
-    store::{Store, StoreError},
+    secret::reference::Reference,
+    store::{Backend, Store, StoreError},
+    telemetry::{Options, Traced, Tracer},
     token::{Tokens, keys::Keyring},
 };
 use std::{path::Path, sync::Arc};
@@ -29,6 +31,8 @@ pub struct Assembly {
     pub clock: Arc<dyn Clock>,
     /// What Prometheus sees.
     pub metrics: Arc<Metrics>,
+    /// Traces requests, where that is on.
+    pub tracer: Option<Arc<Tracer>>,
 }
 
 /// Waits for `work` on a thread of its own: whoever embeds us may already be inside a runtime.
@@ -39,6 +43,16 @@ fn to_the_end<T: Send>(work: impl Future<Output = Result<T, String>> + Send) -> 
     std::thread::scope(|scope| scope.spawn(run).join()).map_err(|_| "a thread of the start ended".to_owned())?
 }
 
+/// Reads what the collector's headers hold, and begins to send.
+fn traced(options: Options, metrics: &Arc<Metrics>) -> Result<Arc<Tracer>, String> {
+    let read = |(name, place): &(String, Reference)| {
+        let value = place.read().map_err(|why| format!("the header {name} of [telemetry]: {why}"))?;
+        Ok((name.clone(), value))
+    };
+    let headers = options.target.headers.iter().map(read).collect::<Result<_, String>>()?;
+    Tracer::start(options, headers, metrics.clone()).map(Arc::new)
+}
+
 impl Assembly {
     /// Opens keys and store in the data folder and puts everything together; the error names the file.
     pub fn of(main: &Path, loaded: Loaded, audit: Log) -> Result<Self, String> {
@@ -46,7 +60,15 @@ impl Assembly {
         let metrics = Metrics::new();
         let data = &loaded.settings.data;
         std::fs::create_dir_all(data).map_err(|e| format!("{}: {e}", data.display()))?;
-        let store = loaded.settings.store.open(data, Some(metrics.clone()))?;
+        let mut store = loaded.settings.store.open(data, Some(metrics.clone()))?;
+        let tracer = loaded.settings.telemetry.clone().map(|options| traced(options, &metrics)).transpose()?;
+        if tracer.is_some() {
+            let system = match loaded.settings.store {
+                Backend::Sqlite => "sqlite",
+                Backend::Postgres { .. } => "postgresql",
+            };
+            store = Arc::new(Traced::of(store, system));
+        }
         let keyring = Keyring::of(loaded.settings.keys.as_ref(), data, &store)?;
         let (keys, vault) = to_the_end(keyring.load(&*clock))?;
         let tokens = Tokens::new(Arc::new(keys), store.clone(), loaded.settings.cache_bytes, &metrics);
@@ -56,7 +78,7 @@ impl Assembly {
         let provider =
             Provider::new(policy.clone(), store.clone(), tokens.clone(), clock.clone(), metrics.clone(), audit, vault);
         let provider = Arc::new(provider.registering(in_force.clone()));
-        Ok(Self { policy, in_force, provider, tokens, store, reloader, clock, metrics })
+        Ok(Self { policy, in_force, provider, tokens, store, reloader, clock, metrics, tracer })
     }
 
     /// Takes up what other processes decided and ended since the last call; the first call reads everything.

@@ -51,6 +51,13 @@ impl Clock for SystemClock {
     }
 }
 
+/// Nanoseconds since the Unix epoch, for what is shown to a person beside what other programs did.
+#[allow(clippy::disallowed_methods)] // as above
+pub fn unix_nanos() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX))
+}
+
 /// Milliseconds since this was first asked: a measure of how long ago something was, which no change of the clock moves.
 pub fn elapsed() -> u64 {
     static BEGUN: OnceLock<Instant> = OnceLock::new();

@@ -10,6 +10,7 @@
 //! * passwords, second factors, sessions, guesses: [`login`]
 //! * what a file of the configuration may say: [`config`], a file a section; how a change is taken up: [`config::reload`]
 //! * what must outlive the process: [`store`]; what ends a token: [`token::revocation`]
+//! * traces of requests, sent to a collector: [`telemetry`]
 //! * a command of the command line: [`cli`], one file each
 //!
 //! To hang it into a Pingora proxy of your own: [`assembly::Assembly`], and `examples/embed.rs`.
@@ -31,4 +32,5 @@ pub mod salesforce;
 pub mod saml;
 pub mod secret;
 pub mod store;
+pub mod telemetry;
 pub mod token;

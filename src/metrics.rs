@@ -65,6 +65,8 @@ pub struct Metrics {
     pub admin_requests: IntCounterVec,
     /// Dynamic client registration, by method and outcome.
     pub registrations: IntCounterVec,
+    /// Spans of traced requests, by what became of them: sent, failed, dropped.
+    pub trace_spans: IntCounterVec,
     /// TLS handshakes that failed or took too long.
     pub handshakes_failed: IntCounter,
 }
@@ -172,6 +174,10 @@ impl Metrics {
             usage_lost: counter("usage_counts_lost_total", "Counts of the usage view that found no room"),
             admin_requests: counters("admin_requests_total", "Requests to the admin API", &["operation", "status"]),
             registrations: counters("registrations_total", "Dynamic client registration", &["method", "outcome"]),
+            trace_spans: from_nought(
+                counters("trace_spans_total", "Spans of traced requests", &["outcome"]),
+                &["sent", "failed", "dropped"],
+            ),
             handshakes_failed: counter("tls_handshakes_failed_total", "TLS handshakes failed or too slow"),
             registry,
         })

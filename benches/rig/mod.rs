@@ -62,6 +62,7 @@ fn serve(kind: &str, folder: &Path, plain: &str, tls: &str, upstream: &str) {
         peers: Default::default(),
         pace: Default::default(),
         proxies: Default::default(),
+        tracer: None,
     };
     let mut service = http_proxy_service(&server.configuration, gate());
     service.add_tcp(plain);

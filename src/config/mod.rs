@@ -14,6 +14,7 @@ pub mod saml;
 pub mod server;
 pub mod sign_in;
 pub mod store;
+pub mod telemetry;
 pub mod terms;
 pub mod upstream;
 pub mod user;
@@ -95,6 +96,9 @@ pub struct Main {
     /// The admin API; off without.
     #[schemars(with = "Option<admin_api::AdminApiTable>")]
     admin_api: Option<Spanned<admin_api::AdminApiTable>>,
+    /// OpenTelemetry traces; off without.
+    #[schemars(with = "Option<telemetry::TelemetryTable>")]
+    telemetry: Option<Spanned<telemetry::TelemetryTable>>,
     /// Dynamic client registration; off without.
     #[schemars(with = "Option<registration::RegistrationTable>")]
     registration: Option<Spanned<registration::RegistrationTable>>,
@@ -258,6 +262,10 @@ fn main_file(file: &Path, text: &str, apps: Option<&Apps>) -> Result<Option<Main
     settings.admin_api = raw.admin_api.map(|table| {
         let span = table.span().start;
         admin_api::read(table.into_inner(), &raw.issuer, &settings, found.within(span))
+    });
+    settings.telemetry = raw.telemetry.map(|table| {
+        let span = table.span().start;
+        telemetry::read(table.into_inner(), found.within(span))
     });
     let mut certificates = Certificates::default();
     if raw.certificate.is_empty() {

@@ -99,6 +99,8 @@ pub struct Settings {
     pub example_api: Option<SocketAddr>,
     /// The admin API, where it is on.
     pub admin_api: Option<super::admin_api::AdminApi>,
+    /// Traces of requests, where they are on.
+    pub telemetry: Option<crate::telemetry::Options>,
 }
 
 fn loopback() -> SocketAddr {
@@ -187,5 +189,6 @@ pub fn read(raw: ServerTable, dev: bool, found: &mut Findings<'_>) -> Settings {
         audit_log: raw.audit_log.as_deref().map(place),
         example_api: dev.then_some(raw.example_api),
         admin_api: None,
+        telemetry: None,
     }
 }

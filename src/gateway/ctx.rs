@@ -1,7 +1,12 @@
 //! What one request carries through the phases.
 use super::terms::RateLimit;
 use super::{guard::Permit, pace::Brought, upstream::Attempt};
-use crate::{metrics::Counted, policy::route::Taken, secret};
+use crate::{
+    metrics::Counted,
+    policy::route::Taken,
+    secret,
+    telemetry::{Trace, Tracer},
+};
 use http::{HeaderMap, HeaderValue};
 use std::{
     net::IpAddr,
@@ -63,6 +68,8 @@ pub struct Ctx {
     pub body: Brought,
     /// Counts it as in flight.
     pub counted: Option<Counted>,
+    /// Its trace, where it is traced.
+    pub trace: Option<Box<Trace>>,
 }
 
 impl Ctx {
@@ -87,21 +94,35 @@ impl Ctx {
             shadow: None,
             body: Brought::default(),
             counted: None,
+            trace: None,
         }
     }
 
-    /// Takes up the request: a new identifier, and the caller's trace if it is well formed.
-    pub fn begin(&mut self, headers: &HeaderMap) {
+    /// Takes up the request: a new identifier, and the caller's trace if it is well formed. Whether it is traced here is up
+    /// to `tracer`.
+    pub fn begin(&mut self, headers: &HeaderMap, tracer: Option<&Tracer>) {
         self.started = Instant::now();
-        let (process, request) = unique();
-        let (process, request) = (hex(process), hex(request));
+        let (process, number) = unique();
+        let (process, request) = (hex(process), hex(number));
         let request_id = [process, request].concat();
         let mut given = headers.get_all("traceparent").iter();
         let sound = given.next().filter(|v| v.to_str().is_ok_and(is_traceparent));
-        self.traceparent = match (sound, given.next()) {
-            (Some(one), None) => one.clone(),
-            _ => shown([b"00-", &request_id[..], b"-", &request, b"-01"].concat()),
+        let (traceparent, known) = match (sound, given.next()) {
+            (Some(one), None) => (one.clone(), true),
+            _ => (shown([b"00-", &request_id[..], b"-", &request, b"-01"].concat()), false),
         };
+        self.traceparent = traceparent;
+        if let Some(tracer) = tracer {
+            self.trace = tracer.begin(self.traceparent.to_str().unwrap_or_default(), known, number);
+            match &self.trace {
+                Some(trace) => self.traceparent = shown(trace.traceparent().into_bytes()),
+                // Nobody is asked to trace what is not traced here, unless the caller does.
+                None if !known => {
+                    self.traceparent = shown([b"00-", &request_id[..], b"-", &request, b"-00"].concat());
+                }
+                None => (),
+            }
+        }
         self.request_id = shown(request_id);
     }
 }
@@ -161,7 +182,10 @@ mod tests {
         let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let taken = |value: &str| {
             let mut ctx = Ctx::new();
-            ctx.begin(&HeaderMap::from_iter([(http::HeaderName::from_static("traceparent"), value.parse().unwrap())]));
+            ctx.begin(
+                &HeaderMap::from_iter([(http::HeaderName::from_static("traceparent"), value.parse().unwrap())]),
+                None,
+            );
             ctx.traceparent
         };
         assert_eq!(taken(good), good);

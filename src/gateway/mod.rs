@@ -25,5 +25,6 @@ pub mod proxy;
 pub mod proxy_protocol;
 pub mod server;
 pub mod terms;
+mod traced;
 pub mod upstream;
 pub mod watch;

@@ -12,7 +12,7 @@ use super::{
     identity::{self, Arrival},
     mount,
     pace::Pace,
-    terms,
+    terms, traced,
     upstream::Peers,
     watch,
 };
@@ -25,6 +25,7 @@ use crate::{
         route::{Auth, ErrorStyle, Found, Protocol},
     },
     provider::{Provider, gate_session},
+    telemetry::{self, Tracer},
     token::Tokens,
 };
 use bytes::Bytes;
@@ -62,6 +63,8 @@ pub struct Gateway {
     pub pace: Pace,
     /// Proxies in front.
     pub proxies: Proxies,
+    /// Traces requests, where that is on.
+    pub tracer: Option<Arc<Tracer>>,
 }
 
 #[async_trait::async_trait]
@@ -83,7 +86,7 @@ impl ProxyHttp for Gateway {
             framing::sound(&raw, session.req_header())
         };
         let request = session.req_header();
-        ctx.begin(&request.headers);
+        ctx.begin(&request.headers, self.tracer.as_deref());
         ctx.address = address::client(session, &self.proxies.trusted);
         ctx.counted = Some(self.metrics.request_begun());
         let raw = request.raw_path();
@@ -104,7 +107,7 @@ impl ProxyHttp for Gateway {
             drop(policy); // the provider takes its own
             (ctx.outcome, ctx.reason) = ("local", "provider");
             let request = mount::read_within(session, (ctx.address, certificate), self.pace.pause).await?;
-            let mut response = self.provider.handle(request).await;
+            let mut response = telemetry::within(ctx.trace.as_deref(), self.provider.handle(request)).await;
             response.headers_mut().insert(identity::REQUEST_ID, ctx.request_id.clone());
             mount::send(session, response).await?;
             return Ok(true);
@@ -117,7 +120,7 @@ impl ProxyHttp for Gateway {
         let method = request.method.as_str();
         let asked = (host.as_str(), path, method);
         ctx.host = http::HeaderValue::from_str(&host).unwrap_or(http::HeaderValue::from_static("invalid"));
-        let session_of = match self.browser(&policy, request).await {
+        let session_of = match telemetry::within(ctx.trace.as_deref(), self.browser(&policy, request)).await {
             Ok(opened) => opened,
             Err(denial) => return self.deny(session, ctx, denial, Told::nothing(ErrorStyle::Oauth)).await,
         };
@@ -199,14 +202,20 @@ impl ProxyHttp for Gateway {
         let route = admitted(ctx)?.permit.route().clone();
         let now = Instant::now();
         ctx.sent = Some(now);
-        let Some(asked) = &route.upstream.balance else { return self.peers.next(&route, &mut ctx.attempt).await };
+        let Some(asked) = &route.upstream.balance else {
+            let peer = self.peers.next(&route, &mut ctx.attempt).await?;
+            traced::chosen(ctx, &peer);
+            return Ok(peer);
+        };
         let key = balance::key(asked, session, ctx);
         let taken = self.peers.pool(asked, &route).take(asked, key, ctx.tried, now);
         let taken = taken.ok_or_else(|| Error::explain(HTTPStatus(503), "no address takes requests now"))?;
         let place = taken.place();
         ctx.tried |= 1 << place;
         ctx.taken = Some(taken);
-        self.peers.peer(&route, place, ctx.failed).await
+        let peer = self.peers.peer(&route, place, ctx.failed).await?;
+        traced::chosen(ctx, &peer);
+        Ok(peer)
     }
 
     /// Nothing has been sent yet, so another address may be tried, each once.
@@ -280,6 +289,8 @@ impl ProxyHttp for Gateway {
         let status = failure_status(e);
         if status > 0 && session.response_written().is_none() {
             let style = ctx.admitted.as_ref().map_or(ErrorStyle::Oauth, |a| a.permit.route().errors);
+            // The connection ends with this answer, so the answer says so: nobody may write another request into it.
+            session.set_keepalive(None);
             // The client may be gone already, and then there is nobody to tell.
             let _ = mount::send(session, super::denial::failure(status, style)).await;
         }
@@ -297,6 +308,9 @@ impl ProxyHttp for Gateway {
     }
 
     async fn logging(&self, session: &mut Session, e: Option<&Error>, ctx: &mut Ctx) {
+        if let (Some(tracer), Some(trace)) = (&self.tracer, ctx.trace.take()) {
+            traced::ended(tracer, &trace, session, ctx, e);
+        }
         if !self.access_log.is_on() {
             return;
         }

@@ -18,6 +18,7 @@ use crate::{
     metrics::Metrics,
     policy::in_force::InForce,
     store::{Store, sweep::sweep},
+    telemetry::Tracer,
     token::{Tokens, keys::Keyring},
 };
 use pingora::{
@@ -63,7 +64,7 @@ pub fn run(main: &Path, loaded: Loaded, upgrade: bool) -> Result<(), String> {
     let settings = loaded.settings.clone();
     let (access_log, audit) = logs(&settings)?;
     let assembly = Assembly::of(main, loaded, audit.clone())?;
-    let Assembly { policy, in_force, provider, tokens, store, reloader, clock, metrics } = assembly;
+    let Assembly { policy, in_force, provider, tokens, store, reloader, clock, metrics, tracer } = assembly;
     let peers = Arc::new(Peers::default());
     let proxies = Proxies { trusted: settings.trusted_proxies.clone(), listeners: settings.proxy_protocol.clone() };
     let gateway = Gateway {
@@ -76,6 +77,7 @@ pub fn run(main: &Path, loaded: Loaded, upgrade: bool) -> Result<(), String> {
         peers: peers.clone(),
         pace: Pace { pause: settings.body_timeout },
         proxies: proxies.clone(),
+        tracer: tracer.clone(),
     };
     if !upgrade {
         free(&settings)?;
@@ -142,7 +144,18 @@ pub fn run(main: &Path, loaded: Loaded, upgrade: bool) -> Result<(), String> {
     reloader.clone().watch().map_err(|e| format!("watching {}: {e}", main.display()))?;
     server.add_service(background_service(
         "upkeep",
-        Upkeep { in_force, tokens, store, clock, reloader, draining, metrics, logs: [access_log, audit], handover },
+        Upkeep {
+            in_force,
+            tokens,
+            store,
+            clock,
+            reloader,
+            draining,
+            metrics,
+            logs: [access_log, audit],
+            handover,
+            tracer,
+        },
     ));
     server.run(RunArgs::default());
     Ok(())
@@ -184,6 +197,8 @@ struct Upkeep {
     logs: [Log; 2],
     /// Where listeners are handed over.
     handover: PathBuf,
+    /// What has spans to send.
+    tracer: Option<Arc<Tracer>>,
 }
 
 impl Upkeep {
@@ -277,6 +292,10 @@ impl Upkeep {
                 // A store that does not answer now costs some counts.
                 let _ = self.tokens.tally.write_down(&*self.store, self.clock.now()).await;
                 self.logs.iter().for_each(Log::flush);
+                if let Some(tracer) = self.tracer.clone() {
+                    // No longer than one message may take.
+                    let _ = tokio::task::spawn_blocking(move || tracer.flush()).await;
+                }
                 std::process::exit(0);
             }
         }

@@ -40,6 +40,7 @@ use crate::{
     salesforce,
     secret::Digest,
     store::{Changes, Store},
+    telemetry,
     token::{Opened, Tokens, assertion::Rules, vault::Vault},
 };
 use bytes::Bytes;
@@ -233,8 +234,14 @@ impl Provider {
             return settle("token", cx, Err(why));
         }
         let mut trace = token::Trace::default();
-        let outcome = token::answer(request, cx, &mut trace).await;
-        settle("token", cx, token::told(outcome, &trace, cx).await.map(Some))
+        let work = async {
+            let outcome = token::answer(request, cx, &mut trace).await;
+            let outcome = token::told(outcome, &trace, cx).await;
+            (outcome, trace)
+        };
+        let (outcome, _) =
+            telemetry::span(telemetry::INTERNAL, work, |(outcome, trace)| token::span(outcome, trace)).await;
+        settle("token", cx, outcome.map(Some))
     }
 }
 

@@ -13,12 +13,13 @@ use crate::{
     salesforce,
     secret::{self, Digest, Plain},
     store::{Change, Changes, StoreError},
+    telemetry::Attribute,
     token::{Claims, More, revocation::Ending},
 };
 use bytes::Bytes;
 use http::Request;
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 /// What the log may know of a token request.
 #[derive(Default)]
@@ -131,6 +132,16 @@ pub async fn told(mut outcome: Result<Value, OAuthError>, trace: &Trace, cx: &Cx
             "client": trace.client, "subject": trace.subject, "time": cx.now}));
     }
     outcome
+}
+
+/// What the trace of a token request says.
+pub fn span(outcome: &Result<Value, OAuthError>, trace: &Trace) -> (bool, Cow<'static, str>, Vec<Attribute>) {
+    let name = outcome.as_ref().map_or_else(|error| error.code.name(), |_| "issued");
+    let mut told: Vec<Attribute> = vec![("oauth.grant_type", trace.grant.into()), ("portcullis.outcome", name.into())];
+    // Only what has proved to be an app of ours is named.
+    told.extend((!trace.client.is_empty()).then(|| ("oauth.client_id", trace.client.clone().into())));
+    let failed = outcome.as_ref().is_err_and(|error| error.code.status().is_server_error());
+    (failed, format!("token {}", trace.grant).into(), told)
 }
 
 /// What the answer of a grant looks like.

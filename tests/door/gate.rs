@@ -138,6 +138,7 @@ async fn s49_s60_s62_through_sockets_a_permit_forwards_and_a_revocation_is_felt_
         peers: Default::default(),
         pace: Default::default(),
         proxies: Default::default(),
+        tracer: None,
     };
     let gate = format!("127.0.0.1:{}", super::process::port());
     let listen = gate.clone();

@@ -38,5 +38,6 @@ mod saml_profile;
 mod saml_sign_on;
 mod saml_verify;
 mod simulation;
+mod telemetry;
 mod token_exchange;
 mod wire;

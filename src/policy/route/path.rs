@@ -54,6 +54,19 @@ impl PathRule {
     }
 }
 
+impl std::fmt::Display for PathRule {
+    /// As it is written, but for the names of segments.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exact(path) => f.write_str(path),
+            Self::Prefix(prefix) => write!(f, "{prefix}/*"),
+            Self::Pattern(segments) => {
+                segments.iter().try_for_each(|segment| write!(f, "/{}", segment.as_deref().unwrap_or("{}")))
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +77,8 @@ mod tests {
         assert!(rule("/a/*").matches("/a") && rule("/a/*").matches("/a/b") && !rule("/a/*").matches("/ab"));
         assert!(rule("/a/{id}/c").matches("/a/7/c") && !rule("/a/{id}/c").matches("/a//c"));
         assert!(!rule("/a/{id}").matches("/a/7/8"));
+        let shown = |text| rule(text).to_string();
+        assert_eq!((&*shown("/a/*"), &*shown("/a/{id}/c"), &*shown("/a")), ("/a/*", "/a/{}/c", "/a"));
         assert!(PathRule::parse("/a*").is_err() && PathRule::parse("/a/x{y}").is_err());
     }
 }

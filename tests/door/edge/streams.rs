@@ -121,7 +121,7 @@ fn s49_a_websocket_and_an_event_stream_end_when_their_token_is_revoked_or_their_
 #[test]
 fn s49_streams_over_http1_and_http2_end_when_their_token_expires_and_others_go_on() {
     let (mut gate, events) = prepared();
-    gate.edit("conf/apps/orders-robot.toml", "client_id", "token_lifetime = 8\nclient_id");
+    gate.edit("conf/apps/orders-robot.toml", "client_id", "token_lifetime = 12\nclient_id");
     gate.run();
     let short = gate.token();
     let (mut socket, head) = open(&gate, "/ws", &short, UPGRADE);
@@ -139,7 +139,7 @@ fn s49_streams_over_http1_and_http2_end_when_their_token_expires_and_others_go_o
         .unwrap();
     // Both have reached the upstream, which goes on holding them.
     let _sources = [events.recv().unwrap(), events.recv().unwrap()];
-    gate.edit("conf/apps/orders-robot.toml", "token_lifetime = 8", "token_lifetime = 600");
+    gate.edit("conf/apps/orders-robot.toml", "token_lifetime = 12", "token_lifetime = 600");
     assert_eq!(gate.admin("POST", "/reload").0, 200);
     let (mut other, head) = open(&gate, "/ws", &gate.token(), UPGRADE);
     assert!(head[0].contains("101"), "{head:?}");
