@@ -4,11 +4,13 @@ use portcullis::{
     clock::{Clock, ManualClock, Timestamp},
     config::{Main, mistake},
     gateway::{canonical::canonical, proxy_protocol},
+    grant::token_exchange::asset::proven,
     metrics::Metrics,
+    model::PublicJwk,
     provider::params::Params,
     saml::{Kind, TrustedKeys, read},
     store::memory::MemoryStore,
-    token::{Tokens, assertion, keys::Keys},
+    token::{Tokens, assertion, keys::Keys, proof},
 };
 use std::{
     path::Path,
@@ -19,12 +21,14 @@ use std::{
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them; the name is that of the folder of its seeds.
-pub const ALL: [Target; 7] = [
+pub const ALL: [Target; 9] = [
     ("path", path),
     ("parameters", parameters),
     ("token", token),
     ("jwt", jwt),
     ("saml_message", saml_message),
+    ("dpop_proof", dpop_proof),
+    ("actor_token", actor_token),
     ("configuration", configuration),
     ("proxy_header", proxy_header),
 ];
@@ -82,6 +86,28 @@ pub fn saml_message(bytes: &[u8]) {
         if let Ok(passed) = read(bytes, kind) {
             assert!(passed.verify(&TrustedKeys::none()).is_err());
         }
+    }
+}
+
+/// Nothing holds that no key signed (RFC 9449 §4.3).
+pub fn dpop_proof(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let at = [proof::Target { authority: "api.example", path: "/orders" }];
+    // No clock stands there: what the seeds' key signed is long over, so nothing may hold.
+    let asked = proof::Asked { method: "GET", at: &at, token: None, lifetime: 60, now: Timestamp(i64::MAX / 2) };
+    assert!(proof::verify(text, asked).is_err());
+    let _ = at[0].is(text);
+}
+
+/// What a device says of itself is taken only when it was signed with the key in it (RFC 7800).
+pub fn actor_token(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok((key, claims)) = proven(text) {
+        assert_eq!(PublicJwk::read(&claims["cnf"]["jwk"]), Ok(key));
+    }
+    if let Ok(value) = serde_json::from_str::<serde_json::Value>(text) {
+        // A thumbprint is of a public key, whatever it stands beside.
+        let _ = PublicJwk::read(&value).map(|key| key.thumbprint());
     }
 }
 
