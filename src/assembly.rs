@@ -71,7 +71,8 @@ impl Assembly {
         }
         let keyring = Keyring::of(loaded.settings.keys.as_ref(), data, &store)?;
         let (keys, vault) = to_the_end(keyring.load(&*clock))?;
-        let tokens = Tokens::new(Arc::new(keys), store.clone(), loaded.settings.cache_bytes, &metrics);
+        let mut tokens = Tokens::new(Arc::new(keys), store.clone(), loaded.settings.cache_bytes, &metrics);
+        tokens.issuers.tell(audit.clone(), clock.clone());
         let tokens = Arc::new(tokens.stale_after(loaded.settings.store.stale_after()).with_keyring(keyring));
         let reloader = Arc::new(Reloader::new(main, loaded, clock.clone(), metrics.clone(), audit.clone()));
         let (policy, in_force) = (reloader.policy(), reloader.in_force());

@@ -6,6 +6,7 @@
 //! * what a person sees and in which order: [`provider`]'s `authorize` (the checks), `interaction` (the steps), [`pages`]
 //! * from a SAML message to what it says: [`saml`], one path; single sign-on: [`provider`]'s `saml`
 //! * the shape that Salesforce's connected apps expect: [`salesforce`], a translation and nothing else
+//! * whose tokens besides ours may open a route, and with which keys: [`issuer`]; what is fetched from elsewhere: [`outgoing`]
 //! * what an administrator sees and does while it runs: [`admin`]; what lies over the configuration: [`policy::in_force`]
 //! * passwords, second factors, sessions, guesses: [`login`]
 //! * what a file of the configuration may say: [`config`], a file a section; how a change is taken up: [`config::reload`]
@@ -21,10 +22,12 @@ pub mod clock;
 pub mod config;
 pub mod gateway;
 pub mod grant;
+pub mod issuer;
 pub mod log;
 pub mod login;
 pub mod metrics;
 pub mod model;
+pub mod outgoing;
 pub mod pages;
 pub mod policy;
 pub mod provider;

@@ -69,6 +69,12 @@ pub struct Metrics {
     pub trace_spans: IntCounterVec,
     /// TLS handshakes that failed or took too long.
     pub handshakes_failed: IntCounter,
+    /// Fetches of other issuers' keys, by issuer and outcome.
+    pub issuer_fetches: IntCounterVec,
+    /// Tokens of other issuers whose key is not known, by issuer.
+    pub issuer_unknown_keys: IntCounterVec,
+    /// How long ago an issuer's keys were asked for, seconds; -1 if they never came.
+    pub issuer_keys_age: IntGaugeVec,
 }
 
 /// A route's own counters, found once instead of at every request.
@@ -179,6 +185,17 @@ impl Metrics {
                 &["sent", "failed", "dropped"],
             ),
             handshakes_failed: counter("tls_handshakes_failed_total", "TLS handshakes failed or too slow"),
+            issuer_fetches: counters("issuer_fetches_total", "Fetches of other issuers' keys", &["issuer", "outcome"]),
+            issuer_unknown_keys: counters(
+                "issuer_unknown_keys_total",
+                "Tokens of other issuers whose key is not known",
+                &["issuer"],
+            ),
+            issuer_keys_age: gauges(
+                "issuer_keys_age_seconds",
+                "How long ago an issuer's keys were asked for, -1 if they never came",
+                &["issuer"],
+            ),
             registry,
         })
     }

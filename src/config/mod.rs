@@ -4,6 +4,7 @@ pub mod app;
 pub mod certificate;
 pub mod client_certificate;
 pub mod dpop;
+pub mod issuer;
 pub mod mistake;
 pub mod profile;
 pub mod registration;
@@ -21,7 +22,8 @@ pub mod user;
 mod warning;
 
 use crate::{
-    model::{Client, Ranges, ScopeSet},
+    issuer::Trusted,
+    model::{Client, Ranges, ScopeSet, User},
     policy::{
         Policy, client_certificate::ClientCertificates, dpop::Dpop, people::People, registration::Registration,
         route::Table, salesforce::Salesforce, saml::Saml,
@@ -87,6 +89,10 @@ pub struct Main {
     #[serde(default)]
     #[schemars(with = "Vec<saml::IdpTable>")]
     saml_idp: Vec<Spanned<saml::IdpTable>>,
+    /// Other authorization servers, whose tokens routes may accept.
+    #[serde(default)]
+    #[schemars(with = "Vec<issuer::IssuerTable>")]
+    trusted_issuer: Vec<Spanned<issuer::IssuerTable>>,
     /// The wire shape that programs written for Salesforce's connected apps expect; off without.
     #[schemars(with = "Option<salesforce::SalesforceTable>")]
     salesforce: Option<Spanned<salesforce::SalesforceTable>>,
@@ -163,7 +169,7 @@ pub fn load(main: &Path) -> Result<Loaded, Vec<Mistake>> {
     }
     // With a mistake in an app's file it is not known which apps there are.
     let apps = (clients.len() == count).then_some(&clients);
-    let parsed = main_file(main, &text, apps).unwrap_or_else(|more| {
+    let parsed = main_file(main, &text, apps, &users).unwrap_or_else(|more| {
         keep(more);
         None
     });
@@ -181,8 +187,12 @@ pub fn load(main: &Path) -> Result<Loaded, Vec<Mistake>> {
                 profiles,
                 dpop,
                 registration,
+                issuers,
             } = parts;
             texts.extend(client_certificates.rules.iter().map(|rule| rule.digest.hex()));
+            let mut revisions: Vec<_> = issuers.iter().map(|issuer| format!("{:x}", issuer.revision)).collect();
+            revisions.sort();
+            texts.extend(revisions);
             let client_certificates = Arc::new(client_certificates);
             saml.apps = saml::certificates(&clients);
             texts.push(saml.digest.clone());
@@ -203,6 +213,7 @@ pub fn load(main: &Path) -> Result<Loaded, Vec<Mistake>> {
                 client_certificates,
                 dpop,
                 registration,
+                issuers,
                 revision,
                 // What is decided while it runs.
                 barred: decided.barred,
@@ -230,11 +241,13 @@ struct MainParts {
     profiles: Profiles,
     dpop: Dpop,
     registration: Option<Registration>,
+    issuers: Trusted,
 }
 
 type Apps = HashMap<Arc<str>, Arc<Client>>;
+type Users = HashMap<Arc<str>, Arc<User>>;
 
-fn main_file(file: &Path, text: &str, apps: Option<&Apps>) -> Result<Option<MainParts>, Vec<Mistake>> {
+fn main_file(file: &Path, text: &str, apps: Option<&Apps>, users: &Users) -> Result<Option<MainParts>, Vec<Mistake>> {
     let raw: Main = mistake::parse(file, text)?;
     let mut found = Findings::of(file, text);
     let authority = raw.issuer.strip_prefix("https://").unwrap_or("");
@@ -280,11 +293,12 @@ fn main_file(file: &Path, text: &str, apps: Option<&Apps>) -> Result<Option<Main
         let span = table.span().start;
         client_certificate::add(&mut client_certificates, table.into_inner(), &settings.listen, found.within(span));
     }
+    let issuers = issuer::read(raw.trusted_issuer, &raw.issuer, apps, users, &mut found);
     let mut routes = Vec::new();
     let mut names = std::collections::BTreeSet::new();
     for table in raw.route {
         let span = table.span().start;
-        let route = route::read(table.into_inner(), &raw.issuer, found.within(span));
+        let route = route::read(table.into_inner(), (&raw.issuer, &issuers), found.within(span));
         if !names.insert(route.name.clone()) {
             found.wrong("name", format!("{} names two routes", route.name));
         }
@@ -319,6 +333,7 @@ fn main_file(file: &Path, text: &str, apps: Option<&Apps>) -> Result<Option<Main
             profiles,
             dpop,
             registration,
+            issuers,
         }))
     } else {
         Err(found.mistakes)

@@ -156,7 +156,15 @@ impl Reloader {
         collect(folder, 3, &mut stamp);
         let configured = self.in_force.configured();
         let asked = &configured.client_certificates.files;
-        for file in self.certificates.load().files().iter().chain(&configured.saml.files).chain(asked) {
+        for file in self
+            .certificates
+            .load()
+            .files()
+            .iter()
+            .chain(&configured.saml.files)
+            .chain(asked)
+            .chain(&configured.issuers.files)
+        {
             note(file, &mut stamp);
         }
         stamp.sort();

@@ -5,8 +5,11 @@ use super::{
     terms::{self, CorsTable, HeaderRulesTable, LimitTable, MaintenanceTable, RewriteTable, ShadowTable, TermsTables},
     upstream::{self, UpstreamTable},
 };
-use crate::policy::route::{
-    Auth, ErrorStyle, IdentityHeaders, PathRule, Requirement, Route, TokenRelay, resource_metadata_path,
+use crate::{
+    issuer::Trusted,
+    policy::route::{
+        Auth, ErrorStyle, IdentityHeaders, PathRule, Requirement, Route, TokenRelay, resource_metadata_path,
+    },
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -54,6 +57,8 @@ pub struct RouteTable {
     /// What a request may show: a bearer `token`, a browser's `session`, or `both`.
     #[serde(default)]
     auth: Auth,
+    /// Whose tokens are accepted: names of `[[trusted_issuer]]` tables, and `self` for ours; ours alone without.
+    issuers: Option<Vec<String>>,
     /// Where it goes.
     upstream: UpstreamTable,
     /// What becomes of the caller's token.
@@ -112,12 +117,19 @@ struct HeaderTable {
     client: String,
     /// The granted scopes.
     scopes: String,
+    /// The token's issuer, on routes with `issuers`.
+    issuer: String,
 }
 
 impl Default for HeaderTable {
     fn default() -> Self {
         let named = |name: &str| name.to_owned();
-        Self { user: named("X-Forwarded-User"), client: named("X-Auth-Client"), scopes: named("X-Auth-Scopes") }
+        Self {
+            user: named("X-Forwarded-User"),
+            client: named("X-Auth-Client"),
+            scopes: named("X-Auth-Scopes"),
+            issuer: named("X-Auth-Issuer"),
+        }
     }
 }
 
@@ -126,7 +138,7 @@ const RESERVED: [&str; 7] =
     ["host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "authorization"];
 
 /// Validates one route; mistakes go to `found`.
-pub fn read(raw: RouteTable, issuer: &str, found: &mut Findings<'_>) -> Route {
+pub fn read(raw: RouteTable, (issuer, trusted): (&str, &Trusted), found: &mut Findings<'_>) -> Route {
     let path = found.or("path", PathRule::parse(&raw.path).map_err(str::to_owned), PathRule::Exact(raw.path.clone()));
     let method_name = |m: &String| !m.is_empty() && m.bytes().all(|b| b.is_ascii_uppercase());
     if !raw.methods.iter().chain(raw.method.keys()).all(method_name) {
@@ -172,6 +184,7 @@ pub fn read(raw: RouteTable, issuer: &str, found: &mut Findings<'_>) -> Route {
         user: header(&raw.headers.user, usual.user),
         client: header(&raw.headers.client, usual.client),
         scopes: header(&raw.headers.scopes, usual.scopes),
+        issuer: header(&raw.headers.issuer, usual.issuer),
     };
     let tables = TermsTables {
         cors: raw.cors,
@@ -182,8 +195,9 @@ pub fn read(raw: RouteTable, issuer: &str, found: &mut Findings<'_>) -> Route {
         maintenance: raw.maintenance,
         shadow: raw.shadow,
     };
-    let names = [&headers.user, &headers.client, &headers.scopes];
+    let names = [&headers.user, &headers.client, &headers.scopes, &headers.issuer];
     let terms = terms::read(tables, &path, &raw.methods, names, whole.public, found);
+    let issuers = raw.issuers.and_then(|names| super::issuer::accepted(&names, trusted, raw.auth, found));
     Route {
         name: raw.name.into(),
         host: raw.host.map(|h| h.to_ascii_lowercase()),
@@ -193,6 +207,7 @@ pub fn read(raw: RouteTable, issuer: &str, found: &mut Findings<'_>) -> Route {
         per_method,
         resource: resource.into(),
         auth: raw.auth,
+        issuers,
         upstream: upstream::read(raw.upstream, found),
         relay: raw.token,
         errors: raw.errors,

@@ -149,7 +149,7 @@ pub fn read(
     raw: TermsTables,
     path: &PathRule,
     methods: &BTreeSet<String>,
-    identity: [&HeaderName; 3],
+    identity: [&HeaderName; 4],
     public: bool,
     found: &mut Findings<'_>,
 ) -> Option<Arc<Terms>> {

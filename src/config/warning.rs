@@ -1,5 +1,6 @@
 //! What is lawful, but hardly meant.
 use crate::{
+    issuer::Issuer,
     model::{AuthMethod, Client},
     policy::{Policy, route::Auth},
 };
@@ -31,6 +32,11 @@ pub fn all(policy: &Policy, admin: Option<&str>) -> Vec<String> {
         let scope = crate::admin::api::SCOPE;
         all.push(format!("admin_api: no app has the audience {audience} and the scope {scope}, so nobody gets in"));
     }
+    let named = |issuer: &Issuer| {
+        policy.routes.iter().filter_map(|r| r.issuers.as_ref()).any(|accepted| accepted.holds(issuer))
+    };
+    let unused = policy.issuers.iter().filter(|issuer| !named(issuer));
+    all.extend(unused.map(|issuer| format!("trusted_issuer {}: no route accepts its tokens", issuer.name)));
     let people = &policy.people.sign_in;
     for route in policy.routes.iter().filter(|r| r.auth != Auth::Token) {
         let signs_in = people.values().filter_map(|app| policy.clients.get(app.as_str()));

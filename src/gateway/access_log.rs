@@ -15,6 +15,7 @@ pub struct Line<'a> {
     client_address: Option<IpAddr>,
     decision: &'static str,
     error: Option<&'a str>,
+    issuer: Option<&'a str>,
     #[serde(serialize_with = "text")]
     method: &'a http::Method,
     path: &'a str,
@@ -44,6 +45,7 @@ pub fn line<'a>(session: &'a Session, ctx: &'a Ctx, error: Option<&'a Error>, no
         client_address: ctx.address,
         decision: ctx.outcome,
         error: error.map(|e| e.etype().as_str()),
+        issuer: opened.and_then(|o| o.foreign()).map(|foreign| &*foreign.issuer.name),
         method: &request.method,
         // The query may hold what nobody should read later.
         path: request.uri.path(),

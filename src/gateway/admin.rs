@@ -27,6 +27,7 @@ impl ServeHttp for Admin {
         match (&head.method, head.uri.path()) {
             (&Method::GET, "/metrics") => {
                 self.tokens.measure(&self.metrics);
+                self.tokens.issuers.measure(&self.reloader.policy().load().issuers);
                 text(StatusCode::OK, "text/plain; version=0.0.4", self.metrics.encode())
             }
             (&Method::GET, "/livez") => text(StatusCode::OK, "text/plain", "ok\n".to_owned()),
@@ -44,12 +45,14 @@ impl Admin {
     fn ready(&self) -> Response<Vec<u8>> {
         let (draining, revocations) = (self.draining.load(Ordering::Acquire), self.tokens.ready());
         let policy = self.reloader.policy();
+        let (unknown, needed) = self.tokens.issuers.unknown(&policy.load().issuers);
+        let ready = revocations && !draining && !needed;
         let body = json!({
-            "ready": revocations && !draining, "draining": draining, "revocations_known": revocations,
+            "ready": ready, "issuers_unknown": unknown, "draining": draining, "revocations_known": revocations,
             "revocations_behind_ms": self.tokens.behind(),
             "revision": policy.load().revision, "last_reload_refused": self.reloader.refused(),
         });
-        let status = if revocations && !draining { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         json_answer(status, &body)
     }
 

@@ -134,7 +134,11 @@ pub fn decide(
     };
     let opened = match (came, carried.session.clone(), route.auth) {
         (Credential::Bearer(token) | Credential::Dpop(token), _, Auth::Token | Auth::Both) => {
-            match tokens.open_bytes(token, now) {
+            let opened = match &route.issuers {
+                None => tokens.open_bytes(token, now),
+                Some(accepted) => tokens.open_accepted(token, accepted, now),
+            };
+            match opened {
                 // What opens is well formed: the question is put to the others alone.
                 Err(OpenError::Invalid) if !is_b64token(token) => return Err(Denial::InvalidRequest),
                 opened => opened.map_err(failed)?,
@@ -148,7 +152,10 @@ pub fn decide(
         (Credential::None | Credential::Bearer(_) | Credential::Dpop(_), _, _) => return Err(Denial::Unauthenticated),
     };
     let refused = |why| {
-        tokens.tally.denied(&opened.entitlement.client, &opened.subject, now);
+        // The usage view is one of our apps.
+        if opened.foreign().is_none() {
+            tokens.tally.denied(&opened.entitlement.client, &opened.subject, now);
+        }
         Err(why)
     };
     if let Err(why) = entitled(policy, (route, requirement), &opened, carried.address, now) {
@@ -174,15 +181,23 @@ pub fn entitled(
     now: Timestamp,
 ) -> Result<(), Denial> {
     let entitlement = &opened.entitlement;
-    let Some(standing) = policy.standing(opened, now).filter(|_| entitlement.opens(&route.resource)) else {
-        return Err(Denial::InvalidToken);
+    let client = if let Some(foreign) = opened.foreign() {
+        if !policy.stands_elsewhere(opened, foreign, &route.resource) {
+            return Err(Denial::InvalidToken);
+        }
+        None
+    } else {
+        let Some(standing) = policy.standing(opened, now).filter(|_| entitlement.opens(&route.resource)) else {
+            return Err(Denial::InvalidToken);
+        };
+        if !policy.admits(standing.client, standing.user.map(|u| &**u), address, opened.shown()) {
+            return Err(Denial::IpRestricted);
+        }
+        Some(standing.client)
     };
-    let client = standing.client;
-    if !policy.admits(client, standing.user.map(|u| &**u), address, opened.shown()) {
-        return Err(Denial::IpRestricted);
-    }
     // A scope taken from the app is gone from its older tokens too.
-    let holds = |scope: &str| entitlement.scopes.contains(scope) && client.scopes.contains(scope);
+    let holds =
+        |scope: &str| entitlement.scopes.contains(scope) && client.is_none_or(|client| client.scopes.contains(scope));
     let any = requirement.any.is_empty() || requirement.any.iter().any(holds);
     if !any || !requirement.all.iter().all(holds) {
         return Err(Denial::InsufficientScope);

@@ -15,7 +15,7 @@ use pingora::{http::RequestHeader, prelude::*};
 /// The request's identifier, for the upstream and the caller.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Headers that are added at most.
-const ADDED: usize = 11;
+const ADDED: usize = 12;
 const OWN_COOKIES: &str = "__Host-portcullis";
 /// Who acts for the subject, where somebody does (RFC 8693).
 const ACTOR: HeaderName = HeaderName::from_static("x-auth-actor");
@@ -45,7 +45,7 @@ pub fn identify(
 ) -> Result<()> {
     let route = admitted.permit.route();
     let names = &route.headers;
-    let ours = [names.user.as_str(), names.client.as_str(), names.scopes.as_str()];
+    let ours = [names.user.as_str(), names.client.as_str(), names.scopes.as_str(), names.issuer.as_str()];
     let terms = route.terms.as_deref();
     let rewrite = terms.and_then(|terms| terms.rewrite.as_ref());
     edit(request, rewrite, |given| {
@@ -84,6 +84,13 @@ pub fn identify(
         headers.insert(&names.user, value(&*opened.subject)?);
         headers.insert(&names.client, opened.entitlement.client_value.clone());
         headers.insert(&names.scopes, opened.entitlement.scopes_value.clone());
+        if route.issuers.is_some() {
+            let issuer = match opened.foreign() {
+                Some(foreign) => foreign.issuer.url_value.clone(),
+                None => value(&*admitted.issuer)?,
+            };
+            headers.insert(&names.issuer, issuer);
+        }
         if let Some(special) = &opened.special {
             if route.relay != TokenRelay::Pass {
                 headers.remove(HEADER);
@@ -161,7 +168,7 @@ fn starts(name: &[u8], known: &str) -> bool {
 }
 
 /// Whether an upstream might believe this header, so that a client must not send it (S62).
-fn believed(name: &str, ours: &[&str; 3]) -> bool {
+fn believed(name: &str, ours: &[&str; 4]) -> bool {
     let name = name.as_bytes();
     // Most headers differ in their first letter already.
     let begins =
@@ -194,8 +201,10 @@ mod tests {
 
     #[test]
     fn s62_every_spelling_of_an_identity_header_is_foreign() {
-        let ours = ["X-User", "X-App", "X-Scopes"];
-        for name in ["x-auth-client", "X_Auth_Client", "x.forwarded.user", "X-FORWARDED-For", "x_user", "Forwarded"] {
+        let ours = ["X-User", "X-App", "X-Scopes", "Y-Issuer"];
+        for name in
+            ["x-auth-client", "X_Auth_Client", "x.forwarded.user", "X-FORWARDED-For", "x_user", "Forwarded", "y_issuer"]
+        {
             assert!(believed(name, &ours), "{name}");
         }
         for name in [

@@ -11,6 +11,7 @@ pub mod connection;
 pub mod credential;
 pub mod ctx;
 pub mod denial;
+pub mod foreign;
 pub mod framing;
 pub mod guard;
 mod handover;

@@ -6,7 +6,7 @@ use super::{
     connection::Proxies,
     ctx::{Admitted, Ctx, KEEPALIVE},
     denial::Told,
-    framing,
+    foreign, framing,
     guard::{self, Carried, Denial},
     host::{authority, host, named},
     identity::{self, Arrival},
@@ -132,7 +132,13 @@ impl ProxyHttp for Gateway {
             certificate: certificate.map(|c| c.thumbprint),
         };
         let now = self.clock.now();
-        match guard::check(&policy, &self.tokens, asked, carried.clone(), now) {
+        let mut decided = guard::check(&policy, &self.tokens, asked, carried.clone(), now);
+        if matches!(decided, Err(Denial::InvalidToken | Denial::Unavailable))
+            && foreign::heard(&policy, &self.tokens, asked, &request.headers).await
+        {
+            decided = guard::check(&policy, &self.tokens, asked, carried.clone(), self.clock.now());
+        }
+        match decided {
             Ok(permit) => {
                 ctx.route = permit.route().name.clone();
                 if let Some(asked) = &permit.route().terms {

@@ -319,6 +319,7 @@ impl BackgroundService for Upkeep {
             tokio::select! {
                 _ = tick.tick() => {
                     self.keys(&mut keys, round.is_multiple_of(KEYS_EVERY)).await;
+                    self.tokens.issuers.tend(&self.reloader.policy().load().issuers);
                     let _ = self.tokens.write_down_uses(self.clock.now()).await;
                     round = round.wrapping_add(1);
                     if round.is_multiple_of(TALLY_EVERY) {

@@ -1,6 +1,6 @@
 //! What a reload changed, in words; secrets are masked.
 use super::{Policy, route::Route, saml::Partner};
-use crate::model::Client;
+use crate::{issuer::Issuer, model::Client};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -56,6 +56,7 @@ fn outline(policy: &Policy) -> BTreeMap<String, Value> {
     let profiles = policy.profiles.iter();
     all.extend(profiles.map(|(name, ranges)| (format!("profile {name}"), json!({"ip_ranges": format!("{ranges:?}")}))));
     all.extend(policy.saml.partners.values().map(|p| (format!("saml_idp {}", p.name), partner(p))));
+    all.extend(policy.issuers.iter().map(|i| (format!("trusted_issuer {}", i.name), issuer(i))));
     all.extend(policy.routes.iter().map(|r| (format!("route {}", r.name), route(r))));
     all
 }
@@ -88,8 +89,20 @@ fn partner(partner: &Partner) -> Value {
     })
 }
 
+fn issuer(issuer: &Issuer) -> Value {
+    json!({
+        "url": issuer.url, "place": format!("{:?}", issuer.place), "rules": format!("{:?}", issuer.rules),
+        "timing": format!("{:?}", issuer.timing), "needed": issuer.needed, "private": issuer.reach.private,
+        "authorities": issuer.reach.authorities.as_ref().map(|a| a.digest.hex()[..16].to_owned()),
+    })
+}
+
 fn route(route: &Route) -> Value {
     json!({
+        "issuers": route.issuers.as_ref().map(|a| {
+            let names: Vec<&str> = a.own.then_some("self").into_iter().chain(a.issuers.iter().map(|i| &*i.name)).collect();
+            names.join(" ")
+        }),
         "host": route.host, "path": format!("{:?}", route.path), "methods": route.methods,
         "requirement": format!("{:?}", route.requirement), "per_method": format!("{:?}", route.per_method),
         "resource": route.resource, "upstream": route.upstream.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(), "tls_name": route.upstream.tls_name,

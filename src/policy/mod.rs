@@ -10,7 +10,10 @@ pub mod salesforce;
 pub mod saml;
 pub mod standing;
 
-use crate::model::{Client, Ranges, User};
+use crate::{
+    issuer::Trusted,
+    model::{Client, Ranges, User},
+};
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -35,6 +38,8 @@ pub struct Policy {
     pub people: people::People,
     /// Whom we trust in SAML.
     pub saml: saml::Saml,
+    /// Other authorization servers, whose tokens routes may accept.
+    pub issuers: Trusted,
     /// The second wire shape, where it is on.
     pub salesforce: Option<Arc<salesforce::Salesforce>>,
     /// Where clients are asked for certificates.

@@ -2,6 +2,7 @@
 use super::Policy;
 use crate::{
     clock::Timestamp,
+    issuer::Foreign,
     model::{Approval, Client, Level, User, network::Shown},
     token::Opened,
 };
@@ -16,10 +17,13 @@ pub struct Standing<'a> {
 }
 
 impl Policy {
-    /// What `opened` stands on, or `None` where it opens nothing any more: its app or its user is gone or switched off,
+    /// What a token of ours that was opened as `opened` stands on, or `None` where it opens nothing any more: its app or its user is gone or switched off,
     /// the user has none of the profiles any more that the app is for, it was not as sure who sat there as the app asks
     /// for now, or the app's session timeout is over.
     pub fn standing(&self, opened: &Opened, now: Timestamp) -> Option<Standing<'_>> {
+        if opened.foreign().is_some() {
+            return None;
+        }
         let client = self.clients.get(&*opened.entitlement.client).filter(|c| !c.blocked)?;
         let user = self.users.get(&*opened.subject);
         if self.has_ended(&opened.subject) {
@@ -37,12 +41,22 @@ impl Policy {
                 Approval::Admin(allowed) => !user.permissions.is_disjoint(allowed),
                 Approval::SelfAuthorized => true,
             },
-            None => self.saml.partners.values().any(|p| p.create_users),
+            // A name that another issuer's people carry is nobody's of ours, wherever it came from.
+            None => self.saml.partners.values().any(|p| p.create_users) && !self.issuers.owns(&opened.subject),
         };
         let over = client.policies.session_timeout.is_some_and(|longest| opened.issued.plus(longest) <= now);
         let wanted = client.interactive.level;
         let sure = machine || wanted == Level::Standard || opened.shown().level >= wanted;
         (stands && sure && !over).then_some(Standing { client, user })
+    }
+
+    /// Whether the token of another issuer that was opened as `opened` opens `resource` still: its issuer is trusted by
+    /// the same rules, one of its audiences is meant for it, and nobody blocked whom it names. It stands on its issuer
+    /// alone: there is no app and no user of ours behind it, and so nothing of theirs to ask for.
+    pub fn stands_elsewhere(&self, opened: &Opened, foreign: &Foreign, resource: &str) -> bool {
+        self.issuers.holds(&foreign.issuer)
+            && foreign.issuer.rules.opens(&opened.entitlement.audience, resource)
+            && !self.has_ended(&opened.subject)
     }
 
     /// Whether a request for `client`, and for `user` where they are known, is let through from `address`.

@@ -2,6 +2,7 @@
 use super::revocation::Revocations;
 use crate::{
     clock::Timestamp,
+    issuer::Foreign,
     model::{Actor, Confirmation, Level, MayAct, asset::AssetClaim},
     secret::Digest,
 };
@@ -94,12 +95,14 @@ pub struct Special {
     pub key: Option<Digest>,
     /// The flags of what it is tied to, in the order of `tied_to`.
     pub(super) ties: Box<[u32]>,
+    /// Whose token it is, where it is not ours.
+    pub foreign: Option<Foreign>,
 }
 
 impl Special {
     pub(super) fn of(more: More, revocations: &Revocations) -> Self {
         let ties = more.tied_to.iter().map(|target| revocations.tie(target)).collect();
-        Self { key: more.cnf.as_ref().and_then(Confirmation::key), ties, more }
+        Self { key: more.cnf.as_ref().and_then(Confirmation::key), ties, more, foreign: None }
     }
 }
 

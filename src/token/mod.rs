@@ -1,7 +1,9 @@
 //! Access tokens: minted self-contained, opened once, then one cache hit a request.
 pub mod assertion;
 mod claims;
+mod cold;
 mod following;
+mod foreign;
 pub mod keys;
 mod mint;
 mod place;
@@ -16,16 +18,16 @@ pub mod vault;
 
 use crate::{
     clock::Timestamp,
+    issuer::{Foreign, source::Sources},
     metrics::Metrics,
     model::{Level, network::Shown},
     secret,
     store::{Changes, Store, StoreError},
 };
 use arc_swap::ArcSwap;
-use base64_simd::URL_SAFE_NO_PAD as B64;
-use claims::Sealed;
 pub use claims::{Claims, More, Special};
 use following::Following;
+pub use foreign::unverified;
 use jsonwebtoken::{Algorithm, Validation};
 use keys::{Keyring, Keys};
 use place::Placed;
@@ -46,8 +48,6 @@ use usage::{Usage, Used};
 
 /// Longest token that is looked at, bytes.
 pub const MAX_TOKEN_LENGTH: usize = 8 * 1024;
-/// Characters of an organization's identifier, which tokens in Salesforce's shape begin with.
-const ORGANIZATION: usize = 15;
 /// `typ` of asset tokens.
 const ASSET: &str = "asset+jwt";
 
@@ -85,6 +85,11 @@ impl Opened {
         let level = self.special.as_ref().map_or(Level::Standard, |special| special.more.level());
         Shown { level, refreshes: self.generation > 0 }
     }
+
+    /// Whose token it is, where it is not ours.
+    pub fn foreign(&self) -> Option<&Foreign> {
+        self.special.as_ref()?.foreign.as_ref()
+    }
 }
 
 /// Why a token does not open.
@@ -116,6 +121,8 @@ pub struct Tokens {
     usage: Usage,
     /// The usage view, as far as this process has counted it.
     pub tally: tally::Tally,
+    /// The keys of other issuers.
+    pub issuers: Sources,
     places: SipHasher24,
     hits: IntCounter,
     misses: IntCounter,
@@ -151,6 +158,7 @@ impl Tokens {
             shared: Shared::default(),
             usage: Usage::default(),
             tally: tally::Tally::new(metrics.usage_lost.clone()),
+            issuers: Sources::new(metrics),
             places: SipHasher24::new_with_key(&secret::random::<16>()),
             hits: counter("hit"),
             misses: counter("miss"),
@@ -268,12 +276,11 @@ impl Tokens {
         if self.revocations.has_ended(opened.lifelines, opened.issued, names) {
             return Err(OpenError::Revoked);
         }
-        if let Some(special) = &opened.special
-            && self.revocations.a_tie_has_ended(&special.ties, opened.issued, &special.more.tied_to)
-        {
+        let Some(special) = &opened.special else { return Ok(()) };
+        if self.revocations.a_tie_has_ended(&special.ties, opened.issued, &special.more.tied_to) {
             return Err(OpenError::Revoked);
         }
-        Ok(())
+        special.foreign.as_ref().map_or(Ok(()), foreign::stands)
     }
 
     /// Ends one token, durably and then at the gate.
@@ -309,82 +316,6 @@ impl Tokens {
     /// Writes down which authorizations have been used; to be called now and then.
     pub async fn write_down_uses(&self, now: Timestamp) -> Result<(), StoreError> {
         self.usage.write_down(&*self.store, now).await
-    }
-
-    fn open_cold(&self, token: &[u8], now: Timestamp) -> Option<Opened> {
-        // Before the keys: what they open while they are being ended is ended too.
-        let epoch = self.epoch.load(Ordering::Acquire);
-        let mut opened = match token.strip_prefix(b"pc_") {
-            Some(sealed) => self.unseal(sealed, now),
-            None if token.get(ORGANIZATION) == Some(&b'!') => {
-                self.unseal_for_organization(std::str::from_utf8(token).ok()?, now)
-            }
-            None => {
-                let token = std::str::from_utf8(token).ok()?;
-                let usual = self.verify::<Claims>("at+jwt", token, now).filter(|c| c.more.asset.is_none());
-                let asset = || self.verify::<Claims>(ASSET, token, now).filter(|c| c.more.asset.is_some());
-                self.opened(usual.or_else(asset)?)
-            }
-        }?;
-        opened.epoch = epoch;
-        if let Some(authorization) = &opened.authorization {
-            self.usage.note(authorization, opened.generation, now);
-        }
-        self.tally.opened(&opened.entitlement.client, &opened.subject, now);
-        Some(opened)
-    }
-
-    /// `claims` as if they had come in a token.
-    pub fn opened(&self, mut claims: Claims) -> Option<Opened> {
-        let more = std::mem::take(&mut claims.more);
-        self.opened_from(Sealed::from(&claims), more)
-    }
-
-    /// What was sealed: the common claims, and behind them the rest, where there is any.
-    fn opened_from_seal(&self, plain: &[u8]) -> Option<Opened> {
-        let (claims, rest) = postcard::take_from_bytes::<Sealed<'_>>(plain).ok()?;
-        let more = if rest.is_empty() { More::default() } else { serde_json::from_slice(rest).ok()? };
-        self.opened_from(claims, more)
-    }
-
-    fn opened_from(&self, claims: Sealed<'_>, more: More) -> Option<Opened> {
-        let entitlement = self.shared.entitlement(claims.client_id, claims.aud, claims.scope, &self.revocations)?;
-        Some(Opened {
-            lifelines: self.revocations.lifelines(claims.jti, claims.grant_id, entitlement.flag, claims.sub),
-            entitlement,
-            subject: claims.sub.into(),
-            authorization: claims.grant_id.map(Into::into),
-            auth_time: claims.auth_time,
-            generation: claims.generation.unwrap_or(0),
-            epoch: KEYLESS,
-            jti: claims.jti.into(),
-            issued: claims.iat,
-            expires: claims.exp,
-            special: (!more.is_empty()).then(|| Box::new(Special::of(more, &self.revocations))),
-        })
-    }
-
-    fn unseal_for_organization(&self, token: &str, now: Timestamp) -> Option<Opened> {
-        let (purpose, kid, mut body) = mint::for_organization(token)?;
-        let keys = self.keys.load();
-        self.opened_from_seal(keys.find(&kid, now)?.unseal_for(&purpose, &mut body)?)
-    }
-
-    fn unseal(&self, sealed: &[u8], now: Timestamp) -> Option<Opened> {
-        let (kid, body) = sealed.split_first_chunk::<8>()?;
-        let mut body = B64.decode_to_vec(body.strip_prefix(b"_")?).ok()?;
-        let keys = self.keys.load();
-        self.opened_from_seal(keys.find(std::str::from_utf8(kid).ok()?, now)?.unseal(&mut body)?)
-    }
-
-    fn verify<T: serde::de::DeserializeOwned>(&self, typ: &str, token: &str, now: Timestamp) -> Option<T> {
-        let header = jsonwebtoken::decode_header(token).ok()?;
-        if header.typ.as_deref() != Some(typ) || header.crit.is_some() {
-            return None;
-        }
-        let keys = self.keys.load();
-        let signer = keys.signer(header.kid.as_deref()?, header.alg, now)?;
-        Some(jsonwebtoken::decode(token, &signer.decoding, &signature_only(signer.algorithm)).ok()?.claims)
     }
 }
 

@@ -32,9 +32,10 @@ pub fn route(path: &str, resource: &str, requirement: Requirement) -> Arc<Route>
         },
         relay: TokenRelay::Strip,
         errors: ErrorStyle::Oauth,
-        headers: IdentityHeaders { user: header("u"), client: header("c"), scopes: header("s") },
+        headers: IdentityHeaders { user: header("u"), client: header("c"), scopes: header("s"), issuer: header("i") },
         terms: None,
         turn: Arc::default(),
+        issuers: None,
         counts: Arc::default(),
     })
 }

@@ -17,6 +17,7 @@ mod edge;
 mod fuzz;
 mod gate;
 mod holder;
+mod issuers;
 mod monitoring;
 mod node;
 mod nodes;

@@ -5,7 +5,7 @@ mod path;
 mod table;
 mod terms;
 
-use crate::model::ScopeSet;
+use crate::{issuer::Accepted, model::ScopeSet};
 pub use balance::{Balance, Breaker, Key, MOST_ADDRESSES, Pool, Probe, Rule, Taken, hash};
 use http::HeaderName;
 pub use limit::{Buckets, Limit, Per, Standing};
@@ -77,6 +77,8 @@ pub struct IdentityHeaders {
     pub client: HeaderName,
     /// The granted scopes, space-delimited.
     pub scopes: HeaderName,
+    /// The token's issuer, on routes that accept those of several.
+    pub issuer: HeaderName,
 }
 
 impl Default for IdentityHeaders {
@@ -85,6 +87,7 @@ impl Default for IdentityHeaders {
             user: HeaderName::from_static("x-forwarded-user"),
             client: HeaderName::from_static("x-auth-client"),
             scopes: HeaderName::from_static("x-auth-scopes"),
+            issuer: HeaderName::from_static("x-auth-issuer"),
         }
     }
 }
@@ -199,6 +202,8 @@ pub struct Route {
     pub resource: Arc<str>,
     /// What a request may show.
     pub auth: Auth,
+    /// Whose tokens are accepted; ours alone without.
+    pub issuers: Option<Arc<Accepted>>,
     /// Where it goes.
     pub upstream: Upstream,
     /// What becomes of the token.

@@ -123,6 +123,7 @@ mod tests {
             headers: IdentityHeaders::default(),
             terms: None,
             turn: Arc::default(),
+            issuers: None,
             counts: Arc::default(),
         })
     }
