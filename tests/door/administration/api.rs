@@ -122,6 +122,12 @@ fn s61_the_admin_api_opens_to_its_own_audience_and_scopes_alone_and_what_it_does
     assert!(status == 403 && head.contains("scope=\"portcullis:admin\""), "{head}");
     assert_eq!(all.gate.call(&robot), 200);
 
+    // Access of one user to one app: also of tokens that no authorization stands behind.
+    assert_eq!(all.ask("DELETE", "/v1/apps/orders-robot/authorizations/alice", Some(&ops), None).2["ended"], 0);
+    assert_eq!(all.gate.call(&robot), 401);
+    assert!(until(|| all.gate.call(&all.gate.token()) == 200), "what is issued later opens");
+    let robot = all.gate.token();
+
     // The very next request is refused: no waiting, since this is the node itself.
     let reason = json!({"reason": "robbed"});
     assert_eq!(all.ask("PUT", "/v1/apps/orders-robot/block", Some(&ops), Some(&reason)).0, 204);
