@@ -31,7 +31,7 @@ soak:
 	@scripts/setup.sh test
 	cargo test --locked --test soak
 
-# The HTTP/2 conformance test h2spec against the HTTPS listener; docs/operations.md says where to get it.
+# The HTTP/2 conformance test h2spec against the HTTPS listener; docs/how-to/operations.md says where to get it.
 h2spec: setup
 	@scripts/h2spec.sh
 

@@ -12,6 +12,7 @@ mod clients;
 mod cluster;
 mod command_line;
 mod day;
+mod documents;
 mod dpop;
 mod edge;
 mod fuzz;

@@ -156,7 +156,7 @@ fn what_docs_say_of_exchange_and_proofs_works_as_pasted() {
     fs::copy("conf/apps/dispatch.toml", gate.path("conf/apps/dispatch.toml")).unwrap();
     gate.edit("conf/apps/dispatch.toml", "https://localhost:8443", &gate.issuer());
     gate.run();
-    let scripts = blocks_of("docs/exchange.md", "sh");
+    let scripts = blocks_of("docs/how-to/exchange.md", "sh");
     let pasted = |script: &str| {
         let script = script
             .replace("target/release/portcullis", &format!("{PROGRAM} --config conf/portcullis.toml"))
@@ -180,7 +180,7 @@ fn what_docs_say_of_exchange_and_proofs_works_as_pasted() {
         assert!(Command::new(PROGRAM).args(&command).output().unwrap().status.success(), "{line}");
     }
     // The sample tables are accepted, all at once.
-    let [dispatch, assets, route] = &blocks_of("docs/exchange.md", "toml")[..] else { panic!("three samples") };
+    let [dispatch, assets, route] = &blocks_of("docs/how-to/exchange.md", "toml")[..] else { panic!("three samples") };
     fs::write(gate.path("conf/apps/dispatch.toml"), dispatch).unwrap();
     let notebook = fs::read_to_string(gate.path("conf/apps/notebook.toml")).unwrap();
     let notebook: Vec<&str> = notebook.lines().filter(|l| !l.starts_with("asset_tokens")).collect();

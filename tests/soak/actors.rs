@@ -86,6 +86,8 @@ pub struct Stage<'a> {
     alive: Mutex<VecDeque<String>>,
     ended: Mutex<VecDeque<String>>,
     turn: AtomicUsize,
+    /// Held while the configuration on the disk is broken: a command that reads it then says so, and ends.
+    broken: Mutex<()>,
     complaints: Mutex<Vec<String>>,
 }
 
@@ -103,6 +105,7 @@ impl<'a> Stage<'a> {
             alive: Mutex::default(),
             ended: Mutex::default(),
             turn: AtomicUsize::new(0),
+            broken: Mutex::default(),
             complaints: Mutex::default(),
         }
     }
@@ -400,9 +403,11 @@ fn reload(stage: &Stage<'_>, actor: usize) {
             _ => t.unexplained += 1,
         });
         if round.is_multiple_of(5) {
+            let _broken = stage.broken.lock().unwrap();
             let taken = take_up(&text.replace("[server]", "[server]\nno_such_key = 1"));
             let status = stage.get(&agent, "/door/x", None, if shut { "forbidden" } else { "call" });
-            let goes_on = taken >= 400 && status == if shut { 401 } else { 200 };
+            let mended = take_up(&text);
+            let goes_on = taken >= 400 && mended == 200 && status == if shut { 401 } else { 200 };
             if !goes_on {
                 stage.complain(format!("a broken configuration: {taken}, then {status}"));
             }
@@ -414,7 +419,9 @@ fn reload(stage: &Stage<'_>, actor: usize) {
 
 fn rotate(stage: &Stage<'_>, actor: usize) {
     while stage.on() {
+        let whole = stage.broken.lock().unwrap();
         let out = stage.gate.command(&["keys", "rotate", "--publish-before", "1"], "");
+        drop(whole);
         let done = out.status.success();
         if !done {
             stage.complain(format!("keys rotate: {}", String::from_utf8_lossy(&out.stderr)));

@@ -1,10 +1,10 @@
-//! docs/administration.md does what it says.
+//! docs/how-to/administration.md does what it says.
 use crate::process::{Gate, PROGRAM, port, text, until};
 use portcullis::secret::{Digest, random_token};
 use std::{fs, process::Command};
 
 fn blocks(language: &str) -> Vec<String> {
-    let document = fs::read_to_string("docs/administration.md").unwrap();
+    let document = fs::read_to_string("docs/how-to/administration.md").unwrap();
     let fence = format!("```{language}\n");
     document.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
 }

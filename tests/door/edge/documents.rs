@@ -5,7 +5,7 @@ use std::{fs, path::Path, process::Command};
 
 #[test]
 fn the_tables_of_docs_edge_are_accepted() {
-    let page = fs::read_to_string("docs/edge.md").unwrap();
+    let page = fs::read_to_string("docs/reference/edge.md").unwrap();
     let blocks: Vec<&str> = page.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
     let (server, tables): (Vec<&str>, Vec<&str>) = blocks.into_iter().partition(|b| b.starts_with("[server]"));
     assert!(tables.len() >= 5 && server.len() == 1);
@@ -23,7 +23,7 @@ fn the_tables_of_docs_edge_are_accepted() {
 #[test]
 fn the_lines_of_docs_edge_about_client_certificates_work_as_pasted() {
     let gate = Gate::start();
-    let page = fs::read_to_string("docs/edge.md").unwrap();
+    let page = fs::read_to_string("docs/reference/edge.md").unwrap();
     let script = page.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
     let script = script
         .replace("https://localhost:8443", &gate.issuer())
@@ -52,7 +52,7 @@ fn every_test_that_the_threat_model_names_exists() {
     let mut all = String::new();
     sources(Path::new("tests"), &mut all);
     sources(Path::new("src"), &mut all);
-    let page = fs::read_to_string("docs/threat-model.md").unwrap();
+    let page = fs::read_to_string("docs/explanation/threat-model.md").unwrap();
     let quoted = page.split('`').skip(1).step_by(2);
     let named: Vec<&str> = quoted
         .filter(|q| q.len() > 30 && q.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'))

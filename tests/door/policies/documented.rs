@@ -22,7 +22,7 @@ pub fn sources() -> String {
 
 #[test]
 fn every_key_of_an_app_has_its_row_and_every_test_that_a_row_names_exists() {
-    let document = fs::read_to_string("docs/policies.md").unwrap();
+    let document = fs::read_to_string("docs/reference/policies.md").unwrap();
     let rows: Vec<Vec<&str>> = document
         .lines()
         .filter(|l| l.starts_with("| ") && !l.starts_with("| policy"))
@@ -34,7 +34,7 @@ fn every_key_of_an_app_has_its_row_and_every_test_that_a_row_names_exists() {
     let keys: Vec<&String> = schema["properties"].as_object().unwrap().keys().collect();
     assert!(keys.len() > 30, "{keys:?}");
     for key in keys {
-        assert!(documented.contains(key), "docs/policies.md has no row for `{key}` of conf/apps/*.toml");
+        assert!(documented.contains(key), "docs/reference/policies.md has no row for `{key}` of conf/apps/*.toml");
     }
     let sources = sources();
     for row in rows {
@@ -42,7 +42,10 @@ fn every_key_of_an_app_has_its_row_and_every_test_that_a_row_names_exists() {
         let tests = quoted(row[4]);
         assert!(!tests.is_empty(), "no test shows {row:?}");
         for test in tests {
-            assert!(sources.contains(&format!("fn {test}()")), "docs/policies.md names {test}, which is no test");
+            assert!(
+                sources.contains(&format!("fn {test}()")),
+                "docs/reference/policies.md names {test}, which is no test"
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! An app's policies, each at every door where it matters; `docs/policies.md` names these tests.
+//! An app's policies, each at every door where it matters; `docs/reference/policies.md` names these tests.
 mod documented;
 mod gate;
 mod network;
