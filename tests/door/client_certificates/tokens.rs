@@ -17,6 +17,8 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
+const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+
 fn thumbprint(house: &House, client: &str) -> Value {
     let pem = std::fs::read(house.gate.path(&format!("certs/{client}.pem"))).unwrap();
     json!(Digest::of(&CertificateDer::from_pem_slice(&pem).unwrap()))
@@ -138,6 +140,7 @@ async fn s27_s61_a_public_app_s_refresh_token_is_bound_to_its_certificate_and_so
         people::people(policy);
         let mut bound = people::app("bound");
         bound.certificate_bound = true;
+        bound.grants.insert(EXCHANGE.to_owned());
         bound.interactive.response_types = ["code", "token"].map(str::to_owned).into();
         policy.clients.insert("bound".into(), Arc::new(bound));
     })
@@ -191,6 +194,21 @@ async fn s27_s61_a_public_app_s_refresh_token_is_bound_to_its_certificate_and_so
         (userinfo(Some("mine")).await.0, userinfo(None).await.0, userinfo(Some("thief")).await.0),
         (200, 401, 401)
     );
+    let exchange = |certificate| {
+        let fields = vec![
+            ("grant_type", EXCHANGE.to_owned()),
+            ("client_id", "bound".to_owned()),
+            ("subject_token", second["access_token"].as_str().unwrap().to_owned()),
+            ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token".to_owned()),
+        ];
+        post(certificate, None, fields)
+    };
+    assert_eq!((exchange(None).await.0, exchange(Some("thief")).await.0), (400, 400), "S41: a stolen one");
+    let (status, onwards) = exchange(Some("mine")).await;
+    assert_eq!(status, 200, "{onwards}");
+    let opened = w.tokens.open(onwards["access_token"].as_str().unwrap(), w.clock.now()).unwrap();
+    let cnf = opened.special.as_ref().and_then(|special| special.more.cnf.clone()).unwrap();
+    assert_eq!(cnf.certificate, Some(Digest::of(b"mine")), "S41: what comes of it is bound, too");
     // Both ways at once: then both are asked for.
     let holder = Holder::new();
     let endpoint = format!("{ISSUER}/oauth2/token");
