@@ -42,4 +42,5 @@ mod saml_verify;
 mod simulation;
 mod telemetry;
 mod token_exchange;
+mod trusted_issuers;
 mod wire;
