@@ -117,7 +117,7 @@ fn instant(claims: &Value, name: &str) -> Result<Option<Timestamp>, Refusal> {
 }
 
 /// A text, or several of an array.
-fn texts<'a>(value: Option<&'a Value>, split: bool) -> Vec<&'a str> {
+fn texts(value: Option<&Value>, split: bool) -> Vec<&str> {
     match value {
         Some(Value::String(one)) if split => one.split_ascii_whitespace().collect(),
         Some(Value::String(one)) => vec![one],
