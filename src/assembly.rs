@@ -36,7 +36,7 @@ pub struct Assembly {
 }
 
 /// Waits for `work` on a thread of its own: whoever embeds us may already be inside a runtime.
-fn to_the_end<T: Send>(work: impl Future<Output = Result<T, String>> + Send) -> Result<T, String> {
+pub(crate) fn to_the_end<T: Send>(work: impl Future<Output = Result<T, String>> + Send) -> Result<T, String> {
     let run = || {
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?.block_on(work)
     };

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     admin::{Here, api::Api},
-    assembly::Assembly,
+    assembly::{Assembly, to_the_end},
     clock::{Clock, unhurried},
     config::{Loaded, reload::Reloader, server::Settings},
     log::Log,
@@ -64,6 +64,9 @@ pub fn run(main: &Path, loaded: Loaded, upgrade: bool) -> Result<(), String> {
     let settings = loaded.settings.clone();
     let (access_log, audit) = logs(&settings)?;
     let assembly = Assembly::of(main, loaded, audit.clone())?;
+    // What was ended before is known before the first request comes: the process before this one hands over its
+    // listeners at once. A store that does not answer is asked again, and until it does the gate answers 503.
+    let _ = to_the_end(async { assembly.follow().await.map_err(|e| e.to_string()) });
     let Assembly { policy, in_force, provider, tokens, store, reloader, clock, metrics, tracer } = assembly;
     let peers = Arc::new(Peers::default());
     let proxies = Proxies { trusted: settings.trusted_proxies.clone(), listeners: settings.proxy_protocol.clone() };

@@ -50,7 +50,8 @@ impl ClientCertificates {
     }
 
     /// What holds for `host`, lower case, on the listener at `local`: the rule that names the host, a wildcard of it, or
-    /// else one for every host; among those the one that names the listener.
+    /// else one for every host; among those the one that names the listener. A listener that requires certificates does so
+    /// for every host but those that a rule names together with it.
     pub fn find(&self, host: Option<&str>, local: Option<SocketAddr>) -> Option<&Arc<Rule>> {
         let rank = |rule: &Arc<Rule>| {
             let host = match (rule.hosts.is_empty(), host) {
@@ -75,7 +76,9 @@ impl ClientCertificates {
                 (false, false) => None,
             }
         };
-        self.rules.iter().filter_map(|rule| Some((rank(rule)?, rule))).max_by_key(|(rank, _)| *rank).map(|(_, r)| r)
+        let insists = |rule: &Rule| !rule.listen.is_empty() && (rule.ask == Ask::Required || !rule.hosts.is_empty());
+        let ranked = self.rules.iter().filter_map(|rule| Some((insists(rule), rank(rule)?, rule)));
+        ranked.max_by_key(|(insists, rank, _)| (*insists, *rank)).map(|(.., rule)| rule)
     }
 
     /// Where the authorization server is reached with a certificate, where that is a place of its own.
@@ -104,6 +107,22 @@ mod tests {
             endpoints: None,
             digest: Digest::of(b""),
         })
+    }
+
+    #[test]
+    fn a_listener_that_requires_certificates_lets_no_host_in_without_unless_it_is_named_there() {
+        let required = Rule { ask: Ask::Required, ..Arc::into_inner(rule("port", &[], &["0.0.0.0:8444"])).unwrap() };
+        let rules = vec![
+            rule("host", &["a.example"], &[]),
+            Arc::new(required),
+            rule("both", &["b.example"], &["127.0.0.1:8444"]),
+        ];
+        let rules = ClientCertificates { rules, files: Vec::new() };
+        let found = |host, local: &str| rules.find(Some(host), Some(local.parse().unwrap())).map(|r| r.place);
+        let named = |name: &str| Some(Digest::of(name.as_bytes()));
+        assert_eq!(found("a.example", "127.0.0.1:8444"), named("port"));
+        assert_eq!(found("b.example", "127.0.0.1:8444"), named("both"));
+        assert_eq!(found("a.example", "127.0.0.1:8443"), named("host"));
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub fn check(
         OpenError::Invalid | OpenError::Expired | OpenError::Revoked => invalid("the token is not valid"),
     })?;
     // A token that is bound to a key is shown with a proof, which nobody here takes; a device's opens its own routes.
-    if opened.special.as_ref().is_some_and(|s| s.key.is_some() || s.more.asset.is_some()) {
+    if opened.special.as_ref().is_some_and(|s| s.more.cnf.is_some() || s.key.is_some() || s.more.asset.is_some()) {
         return Err(invalid("a token that is bound to a key does not open this"));
     }
     let held = &opened.entitlement;

@@ -8,6 +8,7 @@ use super::{
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as B64};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use portcullis::clock::{Clock, SystemClock};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use serde_json::{Value, json};
 use std::{
@@ -15,7 +16,6 @@ use std::{
     io::Write,
     net::TcpListener,
     sync::{Arc, Mutex, MutexGuard},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 /// A key pair with a name.
@@ -122,8 +122,7 @@ impl Idp {
 }
 
 pub fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    i64::try_from(since.as_secs()).unwrap()
+    SystemClock.now().0
 }
 
 pub fn with(mut claims: Value, changes: Value) -> Value {
