@@ -50,8 +50,8 @@ impl ClientCertificates {
     }
 
     /// What holds for `host`, lower case, on the listener at `local`: the rule that names the host, a wildcard of it, or
-    /// else one for every host; among those the one that names the listener. A listener that requires certificates does so
-    /// for every host but those that a rule names together with it.
+    /// else one for every host; among those the one that names the listener. Where the listener
+    /// requires a certificate, a rule for hosts on any listener does not make it optional.
     pub fn find(&self, host: Option<&str>, local: Option<SocketAddr>) -> Option<&Arc<Rule>> {
         let rank = |rule: &Arc<Rule>| {
             let host = match (rule.hosts.is_empty(), host) {
@@ -76,9 +76,12 @@ impl ClientCertificates {
                 (false, false) => None,
             }
         };
-        let insists = |rule: &Rule| !rule.listen.is_empty() && (rule.ask == Ask::Required || !rule.hosts.is_empty());
-        let ranked = self.rules.iter().filter_map(|rule| Some((insists(rule), rank(rule)?, rule)));
-        ranked.max_by_key(|(insists, rank, _)| (*insists, *rank)).map(|(.., rule)| rule)
+        let ranked = || self.rules.iter().filter_map(|rule| Some((rank(rule)?, rule)));
+        let holds = ranked().max_by_key(|(rank, _)| *rank).map(|(_, rule)| rule)?;
+        let insists = |rule: &Rule| !rule.listen.is_empty() && rule.ask == Ask::Required;
+        let demanded = || ranked().find(|(_, rule)| insists(rule)).map(|(_, rule)| rule);
+        let gives_way = holds.ask == Ask::Optional && holds.listen.is_empty();
+        Some(if gives_way { demanded().unwrap_or(holds) } else { holds })
     }
 
     /// Where the authorization server is reached with a certificate, where that is a place of its own.
@@ -116,6 +119,7 @@ mod tests {
             rule("host", &["a.example"], &[]),
             Arc::new(required),
             rule("both", &["b.example"], &["127.0.0.1:8444"]),
+            Arc::new(Rule { ask: Ask::Required, ..Arc::into_inner(rule("own", &["c.example"], &[])).unwrap() }),
         ];
         let rules = ClientCertificates { rules, files: Vec::new() };
         let found = |host, local: &str| rules.find(Some(host), Some(local.parse().unwrap())).map(|r| r.place);
@@ -123,6 +127,7 @@ mod tests {
         assert_eq!(found("a.example", "127.0.0.1:8444"), named("port"));
         assert_eq!(found("b.example", "127.0.0.1:8444"), named("both"));
         assert_eq!(found("a.example", "127.0.0.1:8443"), named("host"));
+        assert_eq!(found("c.example", "127.0.0.1:8444"), named("own"), "which trusts others");
     }
 
     #[test]
