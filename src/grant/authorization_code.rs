@@ -171,6 +171,9 @@ pub async fn take(
     if code.expires <= cx.now {
         return Err(OAuthError::new(Code::InvalidGrant, "expired authorization code"));
     }
+    if cx.tokens.access_has_ended(&code.client, &code.subject, code.expires.plus(-LIFETIME)) {
+        return Err(invalid("taken back meanwhile").of(Situation::BadCode));
+    }
     let used = AuthorizationCode { redeemed: true, ..code.clone() }.record(presented.code);
     Ok((code, Change::Put(used, Expect::Version(record.version))))
 }

@@ -288,6 +288,11 @@ impl Tokens {
         self.end(Ending::of(format!("token/{}", opened.jti), opened.expires), now).await
     }
 
+    /// Whether what `client` got for `subject` at `issued` has been taken back since.
+    pub fn access_has_ended(&self, client: &str, subject: &str, issued: Timestamp) -> bool {
+        self.revocations.has_ended_access(client, subject, issued)
+    }
+
     /// Ends every token issued to `target` (`client/…`, `subject/…`) up to `now`.
     pub async fn end_all(&self, target: &str, longest_life: i64, now: Timestamp) -> Result<(), StoreError> {
         self.end(Ending { target: target.to_owned(), before: now, until: now.plus(longest_life) }, now).await

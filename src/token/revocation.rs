@@ -141,6 +141,13 @@ impl Revocations {
         targets(names).iter().any(has) || token == authorization && has(&access(client, subject))
     }
 
+    /// Whether all that `client` got for `subject` up to `issued` has been ended since, by whichever of the two.
+    pub fn has_ended_access(&self, client: &str, subject: &str, issued: Timestamp) -> bool {
+        let ended = self.ended.read().unwrap_or_else(PoisonError::into_inner);
+        let targets = [[KINDS[2], client].concat(), [KINDS[3], subject].concat(), access(client, subject)];
+        targets.iter().any(|target| ended.get(target).is_some_and(|(before, _)| issued <= *before))
+    }
+
     /// The flag of a further `target` that a token is tied to.
     pub fn tie(&self, target: &str) -> u32 {
         self.bucket([target, ""])
@@ -253,6 +260,9 @@ mod tests {
         all.end(&Ending::of_access("a/b", "c/d", Timestamp(10), Timestamp(100)));
         assert!(is(None, "a/b", "c/d", 10) && !is(None, "a/b", "c/d", 11));
         assert!(!is(Some("x"), "a/b", "c/d", 10));
+        assert!(
+            all.has_ended_access("a/b", "c/d", Timestamp(10)) && !all.has_ended_access("a/b", "c/d", Timestamp(11))
+        );
         assert!(!is(None, "a", "b/c/d", 10) && !is(None, "other", "c/d", 10) && !is(None, "a/b", "d", 10));
         all.forget(Timestamp(100));
         assert!(!is(None, "a/b", "c/d", 10));

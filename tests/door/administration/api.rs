@@ -1,6 +1,9 @@
 //! The admin API through its own listener, and its document beside its answers.
 use super::schema::holds;
-use crate::process::{Gate, port, text, until};
+use crate::{
+    node::{Person, redeemed},
+    process::{Gate, port, text, until},
+};
 use portcullis::{
     clock::Timestamp,
     model::{Authorization, Level},
@@ -190,8 +193,12 @@ fn the_document_tells_of_every_answer_and_every_answer_is_as_it_tells() {
     assert_eq!((ids(&first), &first["next"]), (vec![json!("held"), json!("kept")], &json!("kept")));
     let (_, _, rest) = all.ask("GET", "/v1/authorizations?after=kept&username=alice", Some(&ops), None);
     assert_eq!((ids(&rest), &rest["next"]), (vec![json!("other")], &Value::Null));
+    // A code that was issued before counts for nothing either.
+    let code = Person::default().code(&[&all.gate]);
     let gone = all.ask("DELETE", "/v1/apps/notebook/authorizations/alice", Some(&ops), None);
     assert_eq!(gone.2["ended"], 3);
+    let (status, body) = redeemed(&all.gate, &code);
+    assert_eq!((status, &body["error"]), (400, &"invalid_grant".into()), "{body}");
     ["held", "kept"].iter().for_each(|id| hold(&all.gate, id));
     let (status, _, document) = all.ask("GET", "/openapi.json", None, None);
     assert_eq!((status, &document["openapi"]), (200, &"3.1.0".into()));
