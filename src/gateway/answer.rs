@@ -13,6 +13,7 @@ use super::{
 use crate::{
     model::ClientCertificate,
     policy::{Policy, route::Route},
+    telemetry,
     token::Opened,
 };
 use bytes::Bytes;
@@ -21,6 +22,19 @@ use pingora::{http::RequestHeader, prelude::*, proxy::Session};
 use std::sync::Arc;
 
 impl Gateway {
+    /// What the authorization server answers.
+    pub(super) async fn provide(
+        &self,
+        session: &mut Session,
+        ctx: &Ctx,
+        certificate: Option<Arc<ClientCertificate>>,
+    ) -> Result<()> {
+        let request = mount::read_within(session, (ctx.address, certificate), self.pace.pause).await?;
+        let mut response = telemetry::within(ctx.trace.as_deref(), self.provider.handle(request)).await;
+        response.headers_mut().insert(identity::REQUEST_ID, ctx.request_id.clone());
+        mount::send(session, response).await
+    }
+
     /// What a stream that begins now is held by.
     pub(super) fn held(&self, opened: &Arc<Opened>, route: &Arc<Route>, ctx: &Ctx, session: &Session) -> Held {
         Held {
@@ -76,15 +90,8 @@ impl Gateway {
         response.headers_mut().insert(identity::REQUEST_ID, ctx.request_id.clone());
     }
 
-    /// The session of a browser that shows its cookie, where this host has any.
-    pub(super) async fn browser(
-        &self,
-        policy: &Policy,
-        request: &RequestHeader,
-    ) -> Result<Option<Arc<Opened>>, Denial> {
-        if policy.people.sign_in.is_empty() || !request.headers.contains_key(http::header::COOKIE) {
-            return Ok(None);
-        }
+    /// The session of a browser that shows its cookie.
+    pub(super) async fn browser(&self, request: &RequestHeader) -> Result<Option<Arc<Opened>>, Denial> {
         let opened = self.provider.browser_session(&request.headers, &authority(request)).await;
         opened.map_err(|_| Denial::Unavailable)
     }

@@ -106,10 +106,8 @@ impl ProxyHttp for Gateway {
         if self.provider.owns(path) {
             drop(policy); // the provider takes its own
             (ctx.outcome, ctx.reason) = ("local", "provider");
-            let request = mount::read_within(session, (ctx.address, certificate), self.pace.pause).await?;
-            let mut response = telemetry::within(ctx.trace.as_deref(), self.provider.handle(request)).await;
-            response.headers_mut().insert(identity::REQUEST_ID, ctx.request_id.clone());
-            mount::send(session, response).await?;
+            // On the heap, so that no proxied request makes room for what the authorization server may need.
+            Box::pin(self.provide(session, ctx, certificate)).await?;
             return Ok(true);
         }
         if let Some(response) = terms::to_preflight(&policy, &host, path, request) {
@@ -120,9 +118,14 @@ impl ProxyHttp for Gateway {
         let method = request.method.as_str();
         let asked = (host.as_str(), path, method);
         ctx.host = http::HeaderValue::from_str(&host).unwrap_or(http::HeaderValue::from_static("invalid"));
-        let session_of = match telemetry::within(ctx.trace.as_deref(), self.browser(&policy, request)).await {
-            Ok(opened) => opened,
-            Err(denial) => return self.deny(session, ctx, denial, Told::nothing(ErrorStyle::Oauth)).await,
+        let browses = !policy.people.sign_in.is_empty() && request.headers.contains_key(http::header::COOKIE);
+        let session_of = match browses {
+            false => None,
+            // On the heap too: few requests come from a browser.
+            true => match Box::pin(telemetry::within(ctx.trace.as_deref(), self.browser(request))).await {
+                Ok(opened) => opened,
+                Err(denial) => return self.deny(session, ctx, denial, Told::nothing(ErrorStyle::Oauth)).await,
+            },
         };
         let carried = Carried {
             headers: &request.headers,
