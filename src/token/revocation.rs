@@ -135,17 +135,21 @@ impl Revocations {
         if !lifelines.0.iter().any(raised) {
             return false;
         }
-        let ended = self.ended.read().unwrap_or_else(PoisonError::into_inner);
-        let has = |target: &String| ended.get(target).is_some_and(|(before, _)| issued <= *before);
         let [token, authorization, client, subject] = names;
-        targets(names).iter().any(has) || token == authorization && has(&access(client, subject))
+        self.one_has_ended(&targets(names), issued)
+            || token == authorization && self.one_has_ended(&[access(client, subject)], issued)
+    }
+
+    /// Whether one of `targets` itself, and not another one of its bucket, has ended what was issued at `issued`.
+    fn one_has_ended(&self, targets: &[String], issued: Timestamp) -> bool {
+        let ended = self.ended.read().unwrap_or_else(PoisonError::into_inner);
+        targets.iter().any(|target| ended.get(target).is_some_and(|(before, _)| issued <= *before))
     }
 
     /// Whether all that `client` got for `subject` up to `issued` has been ended since, by whichever of the two.
     pub fn has_ended_access(&self, client: &str, subject: &str, issued: Timestamp) -> bool {
-        let ended = self.ended.read().unwrap_or_else(PoisonError::into_inner);
         let targets = [[KINDS[2], client].concat(), [KINDS[3], subject].concat(), access(client, subject)];
-        targets.iter().any(|target| ended.get(target).is_some_and(|(before, _)| issued <= *before))
+        self.one_has_ended(&targets, issued)
     }
 
     /// The flag of a further `target` that a token is tied to.
@@ -155,11 +159,8 @@ impl Revocations {
 
     /// Whether one of `targets`, whose flags are `ties`, has ended tokens issued at `issued`.
     pub fn a_tie_has_ended(&self, ties: &[u32], issued: Timestamp, targets: &[String]) -> bool {
-        if !ties.iter().any(|at| self.flags[*at as usize].load(Ordering::Acquire) >= issued.0) {
-            return false;
-        }
-        let ended = self.ended.read().unwrap_or_else(PoisonError::into_inner);
-        targets.iter().any(|target| ended.get(target).is_some_and(|(before, _)| issued <= *before))
+        let raised = |at: &u32| self.flags[*at as usize].load(Ordering::Acquire) >= issued.0;
+        ties.iter().any(raised) && self.one_has_ended(targets, issued)
     }
 
     /// Flips the flag of what `ending` names.
