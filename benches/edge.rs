@@ -157,7 +157,8 @@ fn goals(folder: &Path) {
     runtime.block_on(tokens.load_revocations(SystemClock.now())).expect("loaded");
     let before = resident();
     for n in 0..1_000_000 {
-        let token = tokens.mint(&claims(n), TokenFormat::Opaque, SigningAlgorithm::Es256);
+        let token = runtime.block_on(tokens.mint(&claims(n), TokenFormat::Opaque, SigningAlgorithm::Es256));
+        let token = token.expect("minted");
         assert!(tokens.open(&token, SystemClock.now()).is_ok());
     }
     println!("1,000,000 distinct cached tokens: {:.0} MiB resident more than before", resident() - before);

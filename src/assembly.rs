@@ -9,7 +9,7 @@ use crate::{
     secret::reference::Reference,
     store::{Backend, Store, StoreError},
     telemetry::{Options, Traced, Tracer},
-    token::{Tokens, keys::Keyring},
+    token::{Tokens, keys::Keyring, signer::Signer},
 };
 use std::{path::Path, sync::Arc};
 
@@ -56,6 +56,16 @@ fn traced(options: Options, metrics: &Arc<Metrics>) -> Result<Arc<Tracer>, Strin
 impl Assembly {
     /// Opens keys and store in the data folder and puts everything together; the error names the file.
     pub fn of(main: &Path, loaded: Loaded, audit: Log) -> Result<Self, String> {
+        Self::signing_with(Vec::new(), main, loaded, audit)
+    }
+
+    /// The same where keys that live elsewhere sign: each of `outside` whatever its algorithm is asked for.
+    pub fn signing_with(
+        outside: Vec<Arc<dyn Signer>>,
+        main: &Path,
+        loaded: Loaded,
+        audit: Log,
+    ) -> Result<Self, String> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = Metrics::new();
         let data = &loaded.settings.data;
@@ -73,7 +83,8 @@ impl Assembly {
         let (keys, vault) = to_the_end(keyring.load(&*clock))?;
         let mut tokens = Tokens::new(Arc::new(keys), store.clone(), loaded.settings.cache_bytes, &metrics);
         tokens.issuers.tell(audit.clone(), clock.clone());
-        let tokens = Arc::new(tokens.stale_after(loaded.settings.store.stale_after()).with_keyring(keyring));
+        tokens = tokens.stale_after(loaded.settings.store.stale_after()).with_keyring(keyring);
+        let tokens = Arc::new(outside.into_iter().fold(tokens, Tokens::signing_with));
         let reloader = Arc::new(Reloader::new(main, loaded, clock.clone(), metrics.clone(), audit.clone()));
         let (policy, in_force) = (reloader.policy(), reloader.in_force());
         let provider =

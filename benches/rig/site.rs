@@ -49,7 +49,12 @@ pub fn apps(folder: &Path, count: usize) {
 pub fn minted(folder: &Path, count: usize, (format, algorithm): (TokenFormat, SigningAlgorithm)) -> Vec<String> {
     let keys = Arc::new(Keys::load_or_create(&folder.join("data"), &SystemClock).expect("keys"));
     let tokens = Tokens::new(keys, Arc::new(MemoryStore::default()), 1 << 20, &Metrics::new());
-    (0..count).map(|n| tokens.mint(&Claims { sub: "robot".to_owned(), ..claims(n) }, format, algorithm)).collect()
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let mint = |n| {
+        let claims = Claims { sub: "robot".to_owned(), ..claims(n) };
+        runtime.block_on(tokens.mint(&claims, format, algorithm)).expect("minted")
+    };
+    (0..count).map(mint).collect()
 }
 
 /// What the token of person `n` says.

@@ -30,7 +30,7 @@ impl Gateway {
         certificate: Option<Arc<ClientCertificate>>,
     ) -> Result<()> {
         let request = mount::read_within(session, (ctx.address, certificate), self.pace.pause).await?;
-        let mut response = telemetry::within(ctx.trace.as_deref(), self.provider.handle(request)).await;
+        let mut response = telemetry::within(ctx.trace.as_deref(), Box::pin(self.provider.handle(request))).await;
         response.headers_mut().insert(identity::REQUEST_ID, ctx.request_id.clone());
         mount::send(session, response).await
     }

@@ -35,7 +35,7 @@ pub struct Arrival {
 }
 
 /// Takes away what a client may not say, and says who calls (S62).
-pub fn identify(
+pub async fn identify(
     request: &mut RequestHeader,
     ctx: &Ctx,
     admitted: &Admitted,
@@ -48,6 +48,14 @@ pub fn identify(
     let ours = [names.user.as_str(), names.client.as_str(), names.scopes.as_str(), names.issuer.as_str()];
     let terms = route.terms.as_deref();
     let rewrite = terms.and_then(|terms| terms.rewrite.as_ref());
+    let replacing = admitted.permit.opened().filter(|_| route.relay == TokenRelay::Replace);
+    let token = match replacing {
+        Some(opened) => {
+            let minted = tokens.mint_for_upstream(opened, &admitted.issuer, &route.resource, now).await;
+            Some(minted.or_err(InternalError, "a token for the upstream")?)
+        }
+        None => None,
+    };
     edit(request, rewrite, |given| {
         let mut headers = HeaderMap::with_capacity(given.len() + ADDED);
         let mut name = None;
@@ -102,8 +110,7 @@ pub fn identify(
                 headers.insert(ASSET, value(id)?);
             }
         }
-        if route.relay == TokenRelay::Replace {
-            let token = tokens.mint_for_upstream(opened, &admitted.issuer, &route.resource, now);
+        if let Some(token) = token {
             headers.insert(AUTHORIZATION, value(format!("Bearer {token}"))?);
         }
         Ok(headers)

@@ -271,7 +271,7 @@ impl ProxyHttp for Gateway {
         let tls = session.digest().is_some_and(|d| d.ssl_digest.is_some());
         let arrival =
             Arrival { client: ctx.address.map(|a| a.to_string()), scheme: if tls { "https" } else { "http" } };
-        identity::identify(request, ctx, admitted(ctx)?, arrival, &self.tokens, self.clock.now())
+        identity::identify(request, ctx, admitted(ctx)?, arrival, &self.tokens, self.clock.now()).await
     }
 
     async fn response_filter(&self, session: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {

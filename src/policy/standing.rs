@@ -33,7 +33,7 @@ impl Policy {
         // exchanged it.
         let runs_as = |client: &Client| client.run_as.as_deref() == Some(&*opened.subject);
         let from = || opened.special.as_ref().and_then(|s| s.more.exchanged_from.as_deref());
-        let machine = opened.auth_time.is_none()
+        let machine = opened.auth_time().is_none()
             && (runs_as(client) || from().and_then(|app| self.clients.get(app)).is_some_and(|app| runs_as(app)));
         let stands = match user {
             _ if machine => true,

@@ -225,3 +225,9 @@ impl From<crate::store::StoreError> for OAuthError {
         Self::new(Code::TemporarilyUnavailable, "the service cannot decide now; try again").detail(error)
     }
 }
+
+impl From<crate::token::signer::Unsigned> for OAuthError {
+    fn from(error: crate::token::signer::Unsigned) -> Self {
+        Self::new(Code::TemporarilyUnavailable, "the service cannot sign now; try again").detail(error)
+    }
+}

@@ -3,6 +3,7 @@ use super::Cx;
 use crate::{
     model::{Authorization, Client, ScopeSet, Session, SigningAlgorithm, user::SCOPE_CLAIMS},
     secret,
+    token::signer::Unsigned,
 };
 use aws_lc_rs::digest::{SHA256, SHA512, digest};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as B64};
@@ -27,7 +28,12 @@ pub struct Asked<'a> {
 }
 
 /// Signs an ID token for `client` about the subject of `authorization`.
-pub fn sign(client: &Client, authorization: &Authorization, asked: &Asked<'_>, cx: &Cx) -> String {
+pub async fn sign(
+    client: &Client,
+    authorization: &Authorization,
+    asked: &Asked<'_>,
+    cx: &Cx,
+) -> Result<String, Unsigned> {
     let algorithm = client.interactive.id_token_algorithm;
     let rules = &client.policies.id_token;
     let mut claims = json!({
@@ -63,7 +69,7 @@ pub fn sign(client: &Client, authorization: &Authorization, asked: &Asked<'_>, c
         let told = rules.custom_permissions && holds("custom_permissions");
         put("custom_permissions", told.then(|| client.policies.permissions_of(&user).into()));
     }
-    cx.tokens.sign_claims(TYPE, &claims, algorithm)
+    cx.tokens.sign_claims(TYPE, &claims, algorithm).await
 }
 
 /// The app that an ID token of ours was made for.
@@ -72,13 +78,13 @@ pub fn made_for(claims: &Value) -> Option<&str> {
 }
 
 /// A logout token about `session`.
-pub fn sign_logout(client: &Client, session: &Session, cx: &Cx) -> String {
+pub async fn sign_logout(client: &Client, session: &Session, cx: &Cx) -> Result<String, Unsigned> {
     let claims = json!({
         "iss": cx.policy.issuer, "sub": session.user, "aud": client.id, "iat": cx.now, "exp": cx.now.plus(120),
         "jti": secret::random_id(), "sid": session.sid,
         "events": { "http://schemas.openid.net/event/backchannel-logout": {} },
     });
-    cx.tokens.sign_claims("logout+jwt", &claims, client.interactive.id_token_algorithm)
+    cx.tokens.sign_claims("logout+jwt", &claims, client.interactive.id_token_algorithm).await
 }
 
 /// The left half of a digest (OIDC Core §3.1.3.6).

@@ -223,7 +223,7 @@ impl Provider {
             path if path.starts_with(paths::REGISTER) => {
                 registration::answer(&request, self.in_force.as_deref(), &cx).await
             }
-            _ => browse(&request, &cx).await,
+            _ => Box::pin(browse(&request, &cx)).await,
         }
     }
 
@@ -234,11 +234,12 @@ impl Provider {
             return settle("token", cx, Err(why));
         }
         let mut trace = token::Trace::default();
-        let work = async {
+        // On the heap: what is handed on is moved, and this would be thousands of bytes each time.
+        let work = Box::pin(async {
             let outcome = token::answer(request, cx, &mut trace).await;
             let outcome = token::told(outcome, &trace, cx).await;
             (outcome, trace)
-        };
+        });
         let (outcome, _) =
             telemetry::span(telemetry::INTERNAL, work, |(outcome, trace)| token::span(outcome, trace)).await;
         settle("token", cx, outcome.map(Some))

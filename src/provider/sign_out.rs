@@ -3,6 +3,7 @@
 use super::{Cx, error::OAuthError, gate_session, id_token};
 use crate::{
     grant,
+    log::Log,
     login::session,
     model::{Authorization, ScopeSet, Session},
     store::{Change, Changes, Expect},
@@ -87,7 +88,7 @@ impl SignOut {
         for (session, client) in &self.told {
             cx.audit.write(json!({"event": "logout", "outcome": "signed_out", "subject": session.user,
                 "sid": session.sid, "client": client, "time": cx.now}));
-            tell(session, client, cx);
+            tell(session, client, cx).await;
         }
         Ok(())
     }
@@ -99,10 +100,15 @@ fn is_offline(authorization: &Authorization) -> bool {
 }
 
 /// Posts a logout token (OIDC Back-Channel Logout §2.5), beside the request.
-fn tell(session: &Session, client: &str, cx: &Cx) {
+async fn tell(session: &Session, client: &str, cx: &Cx) {
     let Some(client) = cx.policy.clients.get(client).filter(|c| !c.blocked) else { return };
     let Some(uri) = client.interactive.backchannel_logout_uri.clone() else { return };
-    let token = id_token::sign_logout(client, session, cx);
+    let told = |audit: &Log, outcome: &str, id: &str, now| {
+        audit.write(json!({"event": "backchannel_logout", "outcome": outcome, "client": id, "time": now}));
+    };
+    let Ok(token) = id_token::sign_logout(client, session, cx).await else {
+        return told(&cx.audit, "failed", &client.id, cx.now);
+    };
     let (audit, id, now) = (cx.audit.clone(), client.id.clone(), cx.now);
     tokio::task::spawn_blocking(move || {
         let config = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).max_redirects(0);
@@ -112,7 +118,6 @@ fn tell(session: &Session, client: &str, cx: &Cx) {
             std::thread::sleep(Duration::from_millis(300 * round));
             agent.post(&uri).send_form([("logout_token", &*token)]).is_ok_and(|answer| answer.status().is_success())
         });
-        let outcome = if sent { "told" } else { "failed" };
-        audit.write(json!({"event": "backchannel_logout", "outcome": outcome, "client": id, "time": now}));
+        told(&audit, if sent { "told" } else { "failed" }, &id, now);
     });
 }

@@ -203,7 +203,7 @@ pub async fn issue(redeemed: Redeemed, once: Vec<Change>, shape: &Shape, cx: &Cx
     };
     let second = cx.policy.salesforce.as_deref().filter(|_| shape.wire == Wire::Salesforce);
     if terms.form == Form::Asset {
-        let token = cx.tokens.mint_asset(&claims, client.signing_algorithm);
+        let token = cx.tokens.mint_asset(&claims, client.signing_algorithm).await?;
         commit(changes, once, endings, cx).await?;
         cx.tokens.tally.issued(&client.id, &subject, cx.now);
         return Ok(json!({"access_token": token, "issued_token_type": terms.issued_token_type,
@@ -213,16 +213,16 @@ pub async fn issue(redeemed: Redeemed, once: Vec<Change>, shape: &Shape, cx: &Cx
         (Some(settings), TokenFormat::Opaque) => cx.tokens.mint_for_organization(&claims, &settings.organization),
         (_, TokenFormat::Jwt) if client.policies.token_attributes => {
             let told = attributes(&client, &subject, &scopes, cx);
-            cx.tokens.mint_telling(&claims, told, client.signing_algorithm)
+            cx.tokens.mint_telling(&claims, told, client.signing_algorithm).await?
         }
-        (_, format) => cx.tokens.mint(&claims, format, client.signing_algorithm),
+        (_, format) => cx.tokens.mint(&claims, format, client.signing_algorithm).await?,
     };
     let mut answer = json!({"access_token": token, "token_type": token_type(&claims.more),
         "expires_in": claims.exp.0 - cx.now.0, "scope": claims.scope});
     if let (Some(held), true) = (&held, scopes.contains("openid")) {
         let nonce = held.nonce.as_deref();
         let asked = Asked { nonce, access_token: Some(&token), code: None, scopes: Some(&scopes) };
-        answer["id_token"] = id_token::sign(&client, &held.authorization, &asked, cx).into();
+        answer["id_token"] = id_token::sign(&client, &held.authorization, &asked, cx).await?.into();
     }
     if let Some(refresh_token) = refresh_token {
         answer["refresh_token"] = refresh_token.into();

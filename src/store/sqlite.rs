@@ -2,7 +2,7 @@
 //! groups. All on threads of their own: whoever waits for many answers is woken once.
 use super::{Change, Changes, Expect, FEED_KEPT, FeedEntry, Record, Store, StoreError, is_announced, seal};
 use crate::{clock::Timestamp, metrics::Metrics};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, config::DbConfig, params};
 use std::{
     os::unix::fs::OpenOptionsExt,
     path::Path,
@@ -58,7 +58,7 @@ impl SqliteStore {
             .map_err(|e| StoreError::Unavailable(format!("{}: {e}", path.display())))?;
         let damaged =
             |e: &dyn std::fmt::Display| StoreError::Corrupt(format!("{}: {e}; restore a backup", path.display()));
-        let mut connection = Connection::open(path).map_err(StoreError::from)?;
+        let connection = connect(path)?;
         connection.execute_batch(SCHEMA).map_err(|e| damaged(&e))?;
         let verdict: String =
             connection.query_row("PRAGMA quick_check(1)", [], |r| r.get(0)).map_err(|e| damaged(&e))?;
@@ -69,7 +69,7 @@ impl SqliteStore {
         thread("store-writer", move || {
             let mut group = Vec::with_capacity(GROUP);
             while jobs.blocking_recv_many(&mut group, GROUP) > 0 {
-                write_group(&mut connection, &mut group);
+                write_group(&connection, &mut group);
             }
         })?;
         let count = std::thread::available_parallelism().map_or(1, usize::from).min(READERS);
@@ -117,37 +117,51 @@ fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), StoreEr
     spawned.map(drop).map_err(|e| StoreError::Unavailable(e.to_string()))
 }
 
+/// A connection that plans each statement once, whatever it is asked with: it would parse those with an expiry anew
+/// each time, to see whether another index serves that very instant better.
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(connection)
+}
+
 /// A connection that reads on a thread of its own until its sender is dropped.
 fn reader(path: &Path) -> Result<mpsc::Sender<Read>, StoreError> {
-    let connection = Connection::open(path)?;
+    let connection = connect(path)?;
     connection.execute_batch("PRAGMA busy_timeout = 2000; PRAGMA query_only = ON; PRAGMA cache_size = -16384;")?;
     let (sender, mut jobs) = mpsc::channel::<Read>(4 * GROUP);
     thread("store-reader", move || {
         let mut group = Vec::with_capacity(GROUP);
         while jobs.blocking_recv_many(&mut group, GROUP) > 0 {
             // Begun after all of them have been asked, so that each sees what was committed before.
-            let shared = if group.len() > 1 { connection.unchecked_transaction().ok() } else { None };
+            let shared = group.len() > 1 && run(&connection, "BEGIN").is_ok();
             group.drain(..).for_each(|read| read(&connection));
-            // Nothing was written that could fail.
-            drop(shared);
+            if shared {
+                // Nothing was written that could fail.
+                let _ = run(&connection, "COMMIT");
+            }
         }
     })?;
     Ok(sender)
 }
 
 /// All of `group` in one transaction; what is refused writes nothing. Answers follow the commit.
-fn write_group(connection: &mut Connection, group: &mut Vec<Job>) {
+fn write_group(connection: &Connection, group: &mut Vec<Job>) {
     let mut outcomes = Vec::with_capacity(group.len());
     let written = (|| {
-        let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        run(connection, "BEGIN IMMEDIATE")?;
         for job in group.iter() {
             outcomes.push(match &job.work {
-                Work::Commit(changes, now) => commit(&transaction, changes, *now)?.map(|()| 0),
-                Work::Purge(before, limit) => Ok(purge(&transaction, *before, *limit)?),
+                Work::Commit(changes, now) => commit(connection, changes, *now)?.map(|()| 0),
+                Work::Purge(before, limit) => Ok(purge(connection, *before, *limit)?),
             });
         }
-        transaction.commit()
+        run(connection, "COMMIT")
     })();
+    if written.is_err() && !connection.is_autocommit() {
+        // What fails here fails at the next beginning too, which says so.
+        let _ = run(connection, "ROLLBACK");
+    }
     for (i, job) in group.drain(..).enumerate() {
         let outcome = match &written {
             Ok(()) => outcomes[i].clone(),
@@ -156,6 +170,11 @@ fn write_group(connection: &mut Connection, group: &mut Vec<Job>) {
         // Nobody waits any more where the request was given up.
         let _ = job.done.send(outcome);
     }
+}
+
+/// A statement without parameters and rows, parsed once.
+fn run(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(statement)?.execute([]).map(|_| ())
 }
 
 fn purge(connection: &Connection, before: Timestamp, limit: usize) -> rusqlite::Result<usize> {

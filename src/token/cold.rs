@@ -1,5 +1,5 @@
 //! The first opening of a token of ours: its seal or its signature, with one of our keys.
-use super::{ASSET, Claims, KEYLESS, More, Opened, Special, Tokens, claims::Sealed, mint, signature_only};
+use super::{ASSET, Claims, KEYLESS, More, NEVER, Opened, Special, Tokens, claims::Sealed, mint, signature_only};
 use crate::clock::Timestamp;
 use base64_simd::URL_SAFE_NO_PAD as B64;
 use std::sync::atomic::Ordering;
@@ -51,7 +51,7 @@ impl Tokens {
             entitlement,
             subject: claims.sub.into(),
             authorization: claims.grant_id.map(Into::into),
-            auth_time: claims.auth_time,
+            proved: claims.auth_time.unwrap_or(NEVER),
             generation: claims.generation.unwrap_or(0),
             epoch: KEYLESS,
             jti: claims.jti.into(),
@@ -80,7 +80,9 @@ impl Tokens {
             return None;
         }
         let keys = self.keys.load();
-        let signer = keys.signer(header.kid.as_deref()?, header.alg, now)?;
-        Some(jsonwebtoken::decode(token, &signer.decoding, &signature_only(signer.algorithm)).ok()?.claims)
+        let kid = header.kid.as_deref()?;
+        let outside = || self.outside.iter().map(|s| s.key()).find(|key| key.kid == kid && key.algorithm == header.alg);
+        let key = keys.public(kid, header.alg, now).or_else(outside)?;
+        Some(jsonwebtoken::decode(token, &key.decoding, &signature_only(key.algorithm)).ok()?.claims)
     }
 }

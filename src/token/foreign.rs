@@ -1,6 +1,6 @@
 //! Tokens of other issuers, in the one cache: verified once, and then a cache hit that asks whether the rules, the key
 //! and the issuer are still what they were.
-use super::{KEYLESS, MAX_TOKEN_LENGTH, More, OpenError, Opened, Special, Tokens, assertion, signature_only};
+use super::{KEYLESS, MAX_TOKEN_LENGTH, More, NEVER, OpenError, Opened, Special, Tokens, assertion, signature_only};
 use crate::{
     clock::Timestamp,
     issuer::{Accepted, Foreign, Issuer, claims::Refusal, source::Candidates},
@@ -145,7 +145,7 @@ impl Tokens {
             entitlement,
             subject: said.subject.into(),
             authorization: None,
-            auth_time: None,
+            proved: NEVER,
             generation: 0,
             epoch: KEYLESS,
             jti: jti.into(),

@@ -2,6 +2,7 @@
 use super::{
     Claims, Opened, Tokens,
     claims::{More, Sealed},
+    signer::Unsigned,
 };
 use crate::{
     clock::Timestamp,
@@ -15,6 +16,7 @@ use base64::{
 };
 use jsonwebtoken::Header;
 use serde::Serialize;
+use std::sync::Arc;
 
 /// Seconds that a token made for an upstream is good for.
 const UPSTREAM_LIFETIME: i64 = 60;
@@ -50,31 +52,36 @@ fn plain(claims: &Claims) -> Vec<u8> {
 
 impl Tokens {
     /// Mints an access token; nothing is written anywhere.
-    pub fn mint(&self, claims: &Claims, format: TokenFormat, algorithm: SigningAlgorithm) -> String {
+    pub async fn mint(
+        &self,
+        claims: &Claims,
+        format: TokenFormat,
+        algorithm: SigningAlgorithm,
+    ) -> Result<String, Unsigned> {
         match format {
             TokenFormat::Opaque => {
                 let keys = self.keys.load();
                 let key = keys.current();
-                format!("pc_{}_{}", key.kid, B64.encode(key.seal(&plain(claims))))
+                Ok(format!("pc_{}_{}", key.kid, B64.encode(key.seal(&plain(claims)))))
             }
-            TokenFormat::Jwt => self.sign("at+jwt", claims, algorithm),
+            TokenFormat::Jwt => self.sign("at+jwt", claims, algorithm).await,
         }
     }
 
     /// Mints a JWT access token that also says `more`, none of which this server reads again.
-    pub fn mint_telling(
+    pub async fn mint_telling(
         &self,
         claims: &Claims,
         more: serde_json::Map<String, serde_json::Value>,
         algorithm: SigningAlgorithm,
-    ) -> String {
+    ) -> Result<String, Unsigned> {
         let mut all = serde_json::to_value(claims).expect("claims are strings and numbers");
         if let Some(members) = all.as_object_mut() {
             more.into_iter().for_each(|(name, value)| {
                 members.entry(name).or_insert(value);
             });
         }
-        self.sign("at+jwt", &all, algorithm)
+        self.sign("at+jwt", &all, algorithm).await
     }
 
     /// Mints an opaque token in Salesforce's shape, `{organization}!{letters, digits, dots and underscores}`. It opens
@@ -87,12 +94,18 @@ impl Tokens {
     }
 
     /// An asset token: a JWT with a type of its own, which opens nothing else (RFC 8725 §3.11).
-    pub fn mint_asset(&self, claims: &Claims, algorithm: SigningAlgorithm) -> String {
-        self.sign(super::ASSET, claims, algorithm)
+    pub async fn mint_asset(&self, claims: &Claims, algorithm: SigningAlgorithm) -> Result<String, Unsigned> {
+        self.sign(super::ASSET, claims, algorithm).await
     }
 
     /// A JWT of ours for one upstream, good for a minute (the phantom-token pattern).
-    pub fn mint_for_upstream(&self, opened: &Opened, issuer: &str, audience: &str, now: Timestamp) -> String {
+    pub async fn mint_for_upstream(
+        &self,
+        opened: &Opened,
+        issuer: &str,
+        audience: &str,
+        now: Timestamp,
+    ) -> Result<String, Unsigned> {
         let claims = Claims {
             iss: issuer.to_owned(),
             sub: opened.subject.to_string(),
@@ -102,13 +115,13 @@ impl Tokens {
             jti: secret::random_id(),
             grant_id: None,
             generation: None,
-            auth_time: opened.auth_time,
+            auth_time: opened.auth_time(),
             iat: now,
             exp: now.plus(UPSTREAM_LIFETIME).min(opened.expires),
             more: More { act: opened.special.as_ref().and_then(|s| s.more.act.clone()), ..More::default() },
         };
         // Its own type, so that it never opens the gate itself (RFC 8725 §3.11).
-        self.sign("upstream+jwt", &claims, SigningAlgorithm::Es256)
+        self.sign("upstream+jwt", &claims, SigningAlgorithm::Es256).await
     }
 
     /// Seals `value` for our own eyes; it opens for the same purpose as long as its key is kept.
@@ -133,8 +146,13 @@ impl Tokens {
     }
 
     /// An ID or logout token: `claims` signed under its own `typ` (RFC 8725 §3.11).
-    pub fn sign_claims(&self, typ: &str, claims: &serde_json::Value, algorithm: SigningAlgorithm) -> String {
-        self.sign(typ, claims, algorithm)
+    pub async fn sign_claims(
+        &self,
+        typ: &str,
+        claims: &serde_json::Value,
+        algorithm: SigningAlgorithm,
+    ) -> Result<String, Unsigned> {
+        self.sign(typ, claims, algorithm).await
     }
 
     /// The claims of a JWT of ours with this `typ`, whatever its times say.
@@ -144,15 +162,30 @@ impl Tokens {
 
     /// The public keys (RFC 7517).
     pub fn jwks(&self) -> serde_json::Value {
-        self.keys.load().jwks()
+        let mut keys = self.keys.load().jwks();
+        keys.extend(self.outside.iter().map(|signer| signer.key().jwk.clone()));
+        serde_json::json!({ "keys": keys })
     }
 
-    fn sign<T: Serialize>(&self, typ: &str, claims: &T, algorithm: SigningAlgorithm) -> String {
-        let keys = self.keys.load();
-        let signer = keys.current().signer(algorithm);
-        let mut header = Header::new(signer.algorithm);
+    /// A JWS in compact form (RFC 7515 §7.1).
+    async fn sign<T: Serialize + Sync>(
+        &self,
+        typ: &str,
+        claims: &T,
+        algorithm: SigningAlgorithm,
+    ) -> Result<String, Unsigned> {
+        let outside = self.outside.iter().find(|signer| signer.key().algorithm == algorithm.jose());
+        let signer = outside.map_or_else(|| self.keys.load().current().signer(algorithm).clone(), Arc::clone);
+        let mut header = Header::new(signer.key().algorithm);
         header.typ = Some(typ.to_owned());
-        header.kid = Some(signer.kid.clone());
-        jsonwebtoken::encode(&header, claims, &signer.encoding).expect("a key that was opened signs")
+        header.kid = Some(signer.key().kid.clone());
+        let plain = |value| B64.encode(value);
+        let header = serde_json::to_vec(&header).expect("a header is plain data");
+        let claims = serde_json::to_vec(claims).expect("claims are plain data");
+        let mut token = [plain(header), plain(claims)].join(".");
+        let signature = signer.sign(token.as_bytes()).await?;
+        token.push('.');
+        B64.encode_string(signature, &mut token);
+        Ok(token)
     }
 }

@@ -1,17 +1,17 @@
-//! Signing keys of one generation: one for each algorithm that an app may choose (RFC 7518 §3.1, RFC 8037).
+//! Who signs: the keys of one generation, one for each algorithm that an app may choose (RFC 7518 §3.1, RFC 8037), or a
+//! key that lives elsewhere.
 use crate::model::SigningAlgorithm;
 use aws_lc_rs::{
     encoding::AsDer,
+    rand::SystemRandom,
     rsa::{KeyPair as RsaKeyPair, KeySize},
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair},
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256},
 };
-use base64::{
-    Engine,
-    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD as B64},
-};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as B64};
+use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// PKCS#8 of the private keys, base64url.
 #[derive(Clone, Serialize, Deserialize)]
@@ -22,18 +22,79 @@ pub struct StoredSigners {
     eddsa: String,
 }
 
-/// One signing key.
-pub struct Signer {
-    /// `kid` of the JWTs it signs.
+/// Why nothing was signed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("signing: {0}")]
+pub struct Unsigned(pub String);
+
+/// Signs for one public key. The private one may live elsewhere: behind PKCS#11, in a KMS.
+#[async_trait::async_trait]
+pub trait Signer: Send + Sync + 'static {
+    /// The public half.
+    fn key(&self) -> &PublicKey;
+    /// The signature over `input` as a JWS has it (RFC 7515 §5.1, RFC 7518 §3): for ES256 `r ‖ s`, not DER.
+    async fn sign(&self, input: &[u8]) -> Result<Vec<u8>, Unsigned>;
+}
+
+/// What verifies what a [`Signer`] made.
+pub struct PublicKey {
+    /// `kid` of the JWTs that it verifies.
     pub kid: String,
-    /// `alg` of the JWTs it signs.
+    /// `alg` of the JWTs that it verifies.
     pub algorithm: Algorithm,
-    /// Signs.
-    pub encoding: EncodingKey,
     /// Verifies.
     pub decoding: DecodingKey,
-    /// The public key (RFC 7517).
+    /// As it is published (RFC 7517).
     pub jwk: Value,
+}
+
+impl PublicKey {
+    /// The key of a JWK for signatures that names its `kid` and `alg` (RFC 7517 §4). The error says what is wrong.
+    pub fn of(jwk: Value) -> Result<Self, String> {
+        let told = |name: &str| jwk[name].as_str().ok_or(format!("the JWK says no {name}"));
+        let (kid, alg) = (told("kid")?.to_owned(), told("alg")?);
+        let algorithm = match alg {
+            "ES256" => Algorithm::ES256,
+            "RS256" => Algorithm::RS256,
+            "EdDSA" => Algorithm::EdDSA,
+            other => return Err(format!("alg {other} is none of ES256, RS256, EdDSA")),
+        };
+        let parsed = serde_json::from_value(jwk.clone()).map_err(|e| format!("key {kid}: {e}"))?;
+        let decoding = DecodingKey::from_jwk(&parsed).map_err(|e| format!("key {kid}: {e}"))?;
+        Ok(Self { kid, algorithm, decoding, jwk })
+    }
+}
+
+/// A key of our own, ready to sign.
+struct Own {
+    public: PublicKey,
+    pair: Pair,
+}
+
+enum Pair {
+    Ec(EcdsaKeyPair),
+    Rsa(RsaKeyPair),
+    Ed(Ed25519KeyPair),
+}
+
+#[async_trait::async_trait]
+impl Signer for Own {
+    fn key(&self) -> &PublicKey {
+        &self.public
+    }
+
+    async fn sign(&self, input: &[u8]) -> Result<Vec<u8>, Unsigned> {
+        let failed = |_| Unsigned(format!("the key {} does not sign", self.public.kid));
+        match &self.pair {
+            Pair::Ec(pair) => Ok(pair.sign(&SystemRandom::new(), input).map_err(failed)?.as_ref().to_vec()),
+            Pair::Rsa(pair) => {
+                let mut signature = vec![0; pair.public_modulus_len()];
+                pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), input, &mut signature).map_err(failed)?;
+                Ok(signature)
+            }
+            Pair::Ed(pair) => Ok(pair.sign(input).as_ref().to_vec()),
+        }
+    }
 }
 
 impl SigningAlgorithm {
@@ -61,47 +122,30 @@ pub fn generate() -> Result<StoredSigners, String> {
 }
 
 /// Opens the keys of generation `kid`.
-pub fn open(kid: &str, stored: &StoredSigners) -> Result<[Signer; 3], String> {
+pub fn open(kid: &str, stored: &StoredSigners) -> Result<[Arc<dyn Signer>; 3], String> {
     let der = |text: &str| B64.decode(text).map_err(|_| format!("key {kid}: not base64url"));
-    let named = |algorithm: &str| format!("{kid}.{algorithm}");
     let bad = |algorithm: &str| format!("key {kid}: the {algorithm} key is damaged");
-
-    let pkcs8 = der(&stored.es256)?;
-    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8).map_err(|_| bad("ES256"))?;
-    let point = pair.public_key().as_ref();
-    let (x, y) = (B64.encode(&point[1..33]), B64.encode(&point[33..65]));
-    let es256 = Signer {
-        kid: named("ES256"),
-        algorithm: Algorithm::ES256,
-        encoding: EncodingKey::from_ec_der(&pkcs8),
-        decoding: DecodingKey::from_ec_components(&x, &y).map_err(|_| bad("ES256"))?,
-        jwk: json!({"kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": named("ES256"), "x": x, "y": y}),
+    let own = |algorithm: &str, mut jwk: Value, pair| {
+        jwk["use"] = "sig".into();
+        jwk["alg"] = algorithm.into();
+        jwk["kid"] = format!("{kid}.{algorithm}").into();
+        Ok::<_, String>(Arc::new(Own { public: PublicKey::of(jwk)?, pair }) as Arc<dyn Signer>)
     };
 
-    let pkcs8 = der(&stored.rs256)?;
-    let pair = RsaKeyPair::from_pkcs8(&pkcs8).map_err(|_| bad("RS256"))?;
-    let public = pair.public_key();
-    let n = public.modulus().big_endian_without_leading_zero().to_vec();
-    let e = public.exponent().big_endian_without_leading_zero().to_vec();
-    let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(&pkcs8));
-    let rs256 = Signer {
-        kid: named("RS256"),
-        algorithm: Algorithm::RS256,
-        encoding: EncodingKey::from_rsa_pem(pem.as_bytes()).map_err(|_| bad("RS256"))?,
-        decoding: DecodingKey::from_rsa_raw_components(&n, &e),
-        jwk: json!({"kty": "RSA", "use": "sig", "alg": "RS256", "kid": named("RS256"),
-            "n": B64.encode(n), "e": B64.encode(e)}),
-    };
+    let ec = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der(&stored.es256)?);
+    let ec = ec.map_err(|_| bad("ES256"))?;
+    let point = ec.public_key().as_ref();
+    let jwk = json!({"kty": "EC", "crv": "P-256", "x": B64.encode(&point[1..33]), "y": B64.encode(&point[33..65])});
+    let es256 = own("ES256", jwk, Pair::Ec(ec))?;
 
-    let pkcs8 = der(&stored.eddsa)?;
-    let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&pkcs8).map_err(|_| bad("EdDSA"))?;
-    let x = B64.encode(pair.public_key().as_ref());
-    let eddsa = Signer {
-        kid: named("EdDSA"),
-        algorithm: Algorithm::EdDSA,
-        encoding: EncodingKey::from_ed_der(&pkcs8),
-        decoding: DecodingKey::from_ed_components(&x).map_err(|_| bad("EdDSA"))?,
-        jwk: json!({"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": named("EdDSA"), "x": x}),
-    };
-    Ok([es256, rs256, eddsa])
+    let rsa = RsaKeyPair::from_pkcs8(&der(&stored.rs256)?).map_err(|_| bad("RS256"))?;
+    let public = rsa.public_key();
+    let n = public.modulus().big_endian_without_leading_zero();
+    let e = public.exponent().big_endian_without_leading_zero();
+    let jwk = json!({"kty": "RSA", "n": B64.encode(n), "e": B64.encode(e)});
+    let rs256 = own("RS256", jwk, Pair::Rsa(rsa))?;
+
+    let ed = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der(&stored.eddsa)?).map_err(|_| bad("EdDSA"))?;
+    let jwk = json!({"kty": "OKP", "crv": "Ed25519", "x": B64.encode(ed.public_key().as_ref())});
+    Ok([es256, rs256, own("EdDSA", jwk, Pair::Ed(ed))?])
 }

@@ -59,7 +59,7 @@ async fn a_checked_request_allocates_three_times_at_most() {
         counted.count_total
     };
     for format in [TokenFormat::Opaque, TokenFormat::Jwt] {
-        let token = world.tokens.mint(&claims, format, SigningAlgorithm::Es256);
+        let token = world.tokens.mint(&claims, format, SigningAlgorithm::Es256).await.unwrap();
         let headers = HeaderMap::from_iter([(http::header::AUTHORIZATION, format!("Bearer {token}").parse().unwrap())]);
         let cold = checked("/orders/7/lines", &headers);
         // Some requests do the cache's housekeeping, as batches: the usual one does none.

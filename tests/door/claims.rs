@@ -42,8 +42,8 @@ async fn key_and_actors_are_there_in_every_form_and_in_introspection_and_a_tie_e
     };
     let claims = claims(now, more.clone());
     let tokens = [
-        w.tokens.mint(&claims, TokenFormat::Opaque, SigningAlgorithm::Es256),
-        w.tokens.mint(&claims, TokenFormat::Jwt, SigningAlgorithm::Es256),
+        w.tokens.mint(&claims, TokenFormat::Opaque, SigningAlgorithm::Es256).await.unwrap(),
+        w.tokens.mint(&claims, TokenFormat::Jwt, SigningAlgorithm::Es256).await.unwrap(),
         w.tokens.mint_for_organization(&claims, "00D000000000062"),
     ];
     for token in &tokens {
@@ -58,7 +58,7 @@ async fn key_and_actors_are_there_in_every_form_and_in_introspection_and_a_tie_e
     }
     let of_device = More { cnf: Some(Confirmation { jwk: Some(key.clone()), ..Confirmation::default() }), ..more };
     let of_device = Claims { more: of_device, aud: "https://a.example https://b.example".to_owned(), ..claims };
-    let jwt = w.tokens.mint(&of_device, TokenFormat::Jwt, SigningAlgorithm::Es256);
+    let jwt = w.tokens.mint(&of_device, TokenFormat::Jwt, SigningAlgorithm::Es256).await.unwrap();
     let opened = w.tokens.open(&jwt, now).unwrap();
     assert_eq!(opened.special.as_ref().unwrap().key, Some(key.thumbprint()));
     let said = w.tokens.verify_claims("at+jwt", &jwt, now).unwrap();
@@ -73,9 +73,14 @@ async fn key_and_actors_are_there_in_every_form_and_in_introspection_and_a_tie_e
 #[tokio::test]
 async fn a_token_that_says_nothing_of_it_is_not_a_byte_longer() {
     let w = world().await;
-    let plain = w.tokens.mint(&claims(w.clock.now(), More::default()), TokenFormat::Opaque, SigningAlgorithm::Es256);
+    let plain = w
+        .tokens
+        .mint(&claims(w.clock.now(), More::default()), TokenFormat::Opaque, SigningAlgorithm::Es256)
+        .await
+        .unwrap();
     let bound = More { cnf: Some(Confirmation::of_key(Digest::of(b"key"))), ..More::default() };
-    let bound = w.tokens.mint(&claims(w.clock.now(), bound), TokenFormat::Opaque, SigningAlgorithm::Es256);
+    let bound =
+        w.tokens.mint(&claims(w.clock.now(), bound), TokenFormat::Opaque, SigningAlgorithm::Es256).await.unwrap();
     assert!(w.tokens.open(&plain, w.clock.now()).unwrap().special.is_none());
     let said = format!(r#"{{"cnf":{{"jkt":"{}"}}}}"#, Digest::text("key"));
     let longer = bound.len() - plain.len();

@@ -23,6 +23,7 @@ mod monitoring;
 mod node;
 mod nodes;
 mod npm;
+mod outside_signer;
 mod people;
 mod policies;
 mod process;

@@ -158,7 +158,7 @@ fn access_token(text: &str, request: &TokenRequest<'_>, client: &Client, cx: &Cx
     // A scope taken from the app is gone from its older tokens too.
     let scopes = opened.entitlement.scopes.intersection(&app.scopes);
     let mut party = Party::of(opened.subject.to_string(), Some(from.to_owned()), scopes, opened.expires);
-    (party.auth_time, party.level) = (opened.auth_time, opened.shown().level);
+    (party.auth_time, party.level) = (opened.auth_time(), opened.shown().level);
     party.tied_to = vec![
         format!("token/{}", opened.jti),
         Authorization::key(opened.authorization.as_deref().unwrap_or(&opened.jti)),

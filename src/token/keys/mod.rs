@@ -3,7 +3,7 @@ mod file;
 mod ring;
 pub mod wrapping;
 
-use super::signer::{self, Signer, StoredSigners};
+use super::signer::{self, PublicKey, Signer, StoredSigners};
 use crate::{
     clock::{Clock, Timestamp},
     model::SigningAlgorithm,
@@ -16,7 +16,10 @@ use serde::{Deserialize, Serialize};
 use std::{
     borrow::Cow,
     path::Path,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 /// How long a rotated key still opens what it made, seconds.
@@ -51,7 +54,7 @@ struct Stored {
 pub struct KeyGeneration {
     /// Identifies the generation in JWT headers and sealed tokens.
     pub kid: String,
-    signers: [Signer; 3],
+    signers: [Arc<dyn Signer>; 3],
     used_from: Timestamp,
     retired: Option<Timestamp>,
     created: Timestamp,
@@ -146,22 +149,21 @@ impl Keys {
         self.all.iter().find(|k| k.kid == kid && k.retired.is_none_or(|at| at.plus(OVERLAP) > now))
     }
 
-    /// The public keys as a JWK Set (RFC 7517 §5).
-    pub fn jwks(&self) -> serde_json::Value {
-        let all: Vec<_> = self.all.iter().flat_map(|k| &k.signers).map(|s| &s.jwk).collect();
-        serde_json::json!({ "keys": all })
+    /// The public keys (RFC 7517 §4).
+    pub fn jwks(&self) -> Vec<serde_json::Value> {
+        self.all.iter().flat_map(|k| &k.signers).map(|s| s.key().jwk.clone()).collect()
     }
 
-    /// The signer that made a JWT with this `kid` and `alg`, if its overlap has not ended at `now`.
-    pub fn signer(&self, kid: &str, algorithm: jsonwebtoken::Algorithm, now: Timestamp) -> Option<&Signer> {
+    /// The key of a JWT with this `kid` and `alg`, if its overlap has not ended at `now`.
+    pub fn public(&self, kid: &str, algorithm: jsonwebtoken::Algorithm, now: Timestamp) -> Option<&PublicKey> {
         let generation = self.find(kid.get(..8)?, now)?;
-        generation.signers.iter().find(|s| s.kid == kid && s.algorithm == algorithm)
+        generation.signers.iter().map(|s| s.key()).find(|key| key.kid == kid && key.algorithm == algorithm)
     }
 }
 
 impl KeyGeneration {
     /// The signer for `algorithm`.
-    pub fn signer(&self, algorithm: SigningAlgorithm) -> &Signer {
+    pub fn signer(&self, algorithm: SigningAlgorithm) -> &Arc<dyn Signer> {
         let [es256, rs256, eddsa] = &self.signers;
         match algorithm {
             SigningAlgorithm::Es256 => es256,
@@ -258,7 +260,7 @@ mod tests {
         let second = rotate(&mut stored, Rotation::Planned(600), now).expect("rotated");
         let keys = Keys::of(&stored, now).expect("keys");
         assert_eq!(keys.current().kid, first);
-        assert!(keys.jwks().to_string().contains(&second), "published");
+        assert!(serde_json::json!(keys.jwks()).to_string().contains(&second), "published");
         keys.advance(Timestamp(1_599));
         assert_eq!(keys.current().kid, first);
         keys.advance(Timestamp(1_600));
@@ -272,7 +274,7 @@ mod tests {
         rotate(&mut stored, Rotation::Emergency, Timestamp(1_800)).expect("rotated");
         let after = Keys::of(&stored, Timestamp(1_800)).expect("keys");
         assert!(!after.opens_all_of(&replaced, Timestamp(1_800)) && after.find(&third, Timestamp(1_800)).is_none());
-        assert_eq!(after.jwks()["keys"].as_array().map(Vec::len), Some(3));
+        assert_eq!(after.jwks().len(), 3);
     }
 
     #[test]
