@@ -109,6 +109,8 @@ pub enum OpenError {
 pub struct Tokens {
     keys: ArcSwap<Keys>,
     keyring: Option<Keyring>,
+    /// One reading of the keys at a time, so that an older one never replaces a newer one.
+    reading_keys: tokio::sync::Mutex<()>,
     /// Grows whenever keys end before their time: what was opened before is to be opened anew.
     epoch: AtomicU32,
     store: Arc<dyn Store>,
@@ -148,6 +150,7 @@ impl Tokens {
         Self {
             keys: ArcSwap::new(keys),
             keyring: None,
+            reading_keys: tokio::sync::Mutex::default(),
             epoch: AtomicU32::new(0),
             store,
             revocations: Revocations::default(),
@@ -181,6 +184,7 @@ impl Tokens {
     /// Reads the keys anew; whether they had changed.
     pub async fn take_up_keys(&self, now: Timestamp) -> Result<bool, String> {
         let Some(keyring) = &self.keyring else { return Ok(false) };
+        let _turn = self.reading_keys.lock().await;
         let keys = keyring.keys(now).await?;
         let known = self.keys.load();
         if keys.same_as(&known) {
@@ -304,7 +308,7 @@ impl Tokens {
 
     /// One commit of `changes` and `endings`; the endings are felt at the gate when it is durable.
     pub async fn commit(&self, mut changes: Changes, endings: Vec<Ending>, now: Timestamp) -> Result<(), StoreError> {
-        changes.0.extend(endings.iter().map(Ending::change));
+        changes.0.extend(Ending::changes(&endings, &*self.store).await?);
         if changes.0.is_empty() {
             return Ok(());
         }
