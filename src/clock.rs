@@ -26,6 +26,9 @@ use std::{
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
+    /// Before everything: what is read at it is read whether it has expired or not.
+    pub const FIRST: Self = Self(i64::MIN);
+
     /// This instant moved by `seconds`, saturating at the ends of time.
     #[must_use]
     pub fn plus(self, seconds: i64) -> Self {

@@ -79,7 +79,7 @@ impl Office {
         match &self.here {
             Some(here) => here.tokens.commit(Changes(changes), endings, self.now).await,
             None => {
-                changes.extend(endings.iter().map(Ending::change));
+                changes.extend(Ending::changes(&endings, &*self.store).await?);
                 self.store.commit(Changes(changes), self.now).await
             }
         }

@@ -7,6 +7,25 @@ use crate::{
     token::revocation::Ending,
 };
 
+/// What the record of a browser's session at the gate says of whose it is.
+#[derive(serde::Deserialize)]
+struct GateSession {
+    client: String,
+}
+
+/// The deletions of those of `records` that are browsers' sessions at the gate with `client`.
+fn sessions_with<'a>(client: &str, records: impl Iterator<Item = &'a Record>) -> Result<Vec<Change>, Failed> {
+    let mut gone = Vec::new();
+    for record in records.filter(|r| r.key.starts_with(GATE)) {
+        if stored::<GateSession>(record)?.client == client {
+            gone.push(Change::Delete(record.key.clone(), Expect::Any));
+        }
+    }
+    Ok(gone)
+}
+
+/// What the keys of browsers' sessions at the gate begin with.
+const GATE: &str = "gate/";
 /// Authorizations read and ended with one commit.
 const BATCH: usize = 250;
 
@@ -40,7 +59,19 @@ impl Office {
         self.must_know_app(client)?;
         let ending = self.all_before_now("client", client);
         self.enact(Act::on_app("revoke_app", client), Vec::new(), vec![ending]).await?;
+        self.end_sessions_with(client).await?;
         self.end_all_of(client).await
+    }
+
+    /// Ends the sessions of all browsers at the gate with `client`: they may outlast every token.
+    async fn end_sessions_with(&self, client: &str) -> Result<(), Failed> {
+        let mut after = String::new();
+        loop {
+            let page = self.store.page(GATE, &after, BATCH, self.now).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = last.key.clone();
+            self.commit(sessions_with(client, page.iter())?, Vec::new()).await?;
+        }
     }
 
     /// Ends each authorization of `client` that is stored.
@@ -66,7 +97,8 @@ impl Office {
         };
         let ended = self.end_each(records.iter().filter(own)).await?;
         let rest = Ending::of_access(client, user, self.now, self.now.plus(LONGEST_TOKEN));
-        self.enact(act.detail(format!("{ended} authorizations")), Vec::new(), vec![rest]).await?;
+        let sessions = sessions_with(client, records.iter())?;
+        self.enact(act.detail(format!("{ended} authorizations")), sessions, vec![rest]).await?;
         Ok(ended)
     }
 
@@ -80,6 +112,10 @@ impl Office {
     }
 
     fn all_before_now(&self, kind: &str, name: &str) -> Ending {
-        Ending { target: format!("{kind}/{name}"), before: self.now, until: self.now.plus(LONGEST_TOKEN) }
+        Ending {
+            target: format!("{kind}/{name}"),
+            before: self.now,
+            until: self.now.plus(LONGEST_TOKEN.max(self.policy.people.session.absolute)),
+        }
     }
 }

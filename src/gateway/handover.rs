@@ -10,6 +10,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::Command,
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -29,6 +30,17 @@ pub fn socket(data: &Path) -> Result<PathBuf, String> {
 /// Starts the program that now lies where this one was started from, waits until it is ready for the listeners, and
 /// hands them over; this process then drains. Its identifier, or why it did not come so far.
 pub async fn begin(socket: &Path) -> Result<u32, String> {
+    /// One at a time, and none after one that succeeded: each would take the other's socket away.
+    static UNDER_WAY: AtomicBool = AtomicBool::new(false);
+    if UNDER_WAY.swap(true, Ordering::AcqRel) {
+        return Err("the listeners are being handed over already".to_owned());
+    }
+    let outcome = to_next(socket).await;
+    UNDER_WAY.store(outcome.is_ok(), Ordering::Release);
+    outcome
+}
+
+async fn to_next(socket: &Path) -> Result<u32, String> {
     let program = program()?;
     // One of an earlier attempt.
     let _ = std::fs::remove_file(socket);
@@ -50,6 +62,10 @@ pub async fn begin(socket: &Path) -> Result<u32, String> {
         }
         tokio::time::sleep(POLL).await;
     }
+    if let Ok(Some(status)) = next.try_wait() {
+        return Err(format!("the next process ended: {status}"));
+    }
+    // From here on this process ends, whatever becomes of the next one.
     kill(Pid::this(), Signal::SIGQUIT).map_err(|e| e.to_string())?;
     Ok(next.id())
 }

@@ -17,7 +17,7 @@ use crate::{
     log::Log,
     metrics::Metrics,
     policy::in_force::InForce,
-    store::{Store, sweep::sweep},
+    store::{Store, StoreError, sweep::sweep},
     telemetry::Tracer,
     token::{Tokens, keys::Keyring},
 };
@@ -100,6 +100,15 @@ pub fn run(main: &Path, loaded: Loaded, upgrade: bool) -> Result<(), String> {
     let options = Opt { upgrade, ..Opt::default() };
     let mut server = Server::new_with_opt_and_conf(options, conf);
     server.bootstrap();
+    if upgrade {
+        // The process before this one went on deciding while this one waited for its listeners.
+        let anew = async {
+            let now = clock.now();
+            in_force.follow(&*store, now).await?;
+            tokens.follow(now).await
+        };
+        let _ = to_the_end(async { anew.await.map_err(|e: StoreError| e.to_string()) });
+    }
     let mut proxy = HttpProxy::new(gateway, server.configuration.clone());
     proxy.handle_init_modules();
     let limits = Limits {

@@ -4,7 +4,10 @@ use super::{Policy, SharedPolicy};
 use crate::{
     clock::Timestamp,
     model::{Client, User, registered::Registered},
-    store::{Record, Store, StoreError},
+    store::{
+        Record, Store, StoreError,
+        feed::{self, Place},
+    },
 };
 use arc_swap::ArcSwap;
 use std::{
@@ -16,7 +19,6 @@ use std::{
 const BLOCKED: &str = "blocked/";
 /// What the keys of apps that registered themselves begin with.
 const REGISTERED: &str = "registered/";
-const FEED_BATCH: usize = 1000;
 
 /// What can be blocked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,8 +134,8 @@ struct State {
     configured: Arc<Policy>,
     decided: Decided,
     made: Made,
-    /// The newest entry of the feed that was taken up; nothing is known without.
-    followed: Option<u64>,
+    /// How far the feed was taken up; nothing is known without.
+    followed: Option<Place>,
 }
 
 /// Holds the snapshot that requests load, and makes it anew from its two parts when one changes.
@@ -185,15 +187,11 @@ impl InForce {
     pub async fn follow(&self, store: &dyn Store, now: Timestamp) -> Result<(), StoreError> {
         let _turn = self.turn.lock().await;
         loop {
-            let Some(after) = self.state().followed else { return self.read_all(store, now).await };
-            let entries = store.feed(after, FEED_BATCH).await?;
-            let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(()) };
-            if first.sequence > after + 1 {
-                // Fallen behind what a purge left, or a number was never used: both are rare.
-                return self.read_all(store, now).await;
-            }
+            let Some(place) = self.state().followed.clone() else { return self.read_all(store, now).await };
+            let Some(entries) = feed::after(store, &place).await? else { return self.read_all(store, now).await };
+            let Some(last) = entries.last() else { return Ok(()) };
             self.read(entries.iter().map(|e| e.key.as_str()), store, now).await?;
-            self.state().followed = Some(last.sequence);
+            self.state().followed = Some(place.at(last));
         }
     }
 
@@ -216,7 +214,7 @@ impl InForce {
 
     async fn read_all(&self, store: &dyn Store, now: Timestamp) -> Result<(), StoreError> {
         // Before the records: what changes meanwhile is read twice rather than never.
-        let end = store.feed_end().await?;
+        let end = feed::end(store).await?;
         let mut decided = Decided::default();
         for kind in [BLOCKED, REGISTERED] {
             for record in store.scan(kind, now).await? {

@@ -164,6 +164,23 @@ async fn a_commit_that_another_node_announces_is_seen_by_no_reader_out_of_its_tu
 }
 
 #[tokio::test]
+async fn a_commit_that_the_database_refuses_at_its_end_is_tried_again() {
+    let cluster = cluster::cluster();
+    let name = cluster.database();
+    let store = PostgresStore::open(&database(cluster.address(&name)), None).unwrap();
+    cluster.query(
+        &name,
+        "CREATE SEQUENCE tries; CREATE FUNCTION refuse() RETURNS trigger AS $$ BEGIN \
+         IF nextval('tries') < 3 THEN RAISE EXCEPTION 'later' USING ERRCODE = '40001'; END IF; RETURN NULL; END $$ \
+         LANGUAGE plpgsql; CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON portcullis_record \
+         DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()",
+    );
+    store.commit(put("a/1", None, Expect::Absent), NOW).await.unwrap();
+    assert_eq!(cluster.query(&name, "SELECT last_value FROM tries"), "3");
+    assert_eq!(store.get("a/1", NOW).await.unwrap().unwrap().version, 1);
+}
+
+#[tokio::test]
 async fn postgres_over_verified_tls_with_a_password_from_a_file() {
     let cluster = cluster::cluster();
     let name = cluster.database();

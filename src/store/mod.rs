@@ -1,6 +1,7 @@
 //! What must outlive the process: versioned records, committed atomically.
 #[cfg(test)]
 mod conformance;
+pub mod feed;
 pub mod memory;
 pub mod postgres;
 pub mod sqlite;
@@ -145,13 +146,17 @@ pub trait Store: Send + Sync + 'static {
     }
     /// Makes all changes atomically and durably, or none.
     async fn commit(&self, changes: Changes, now: Timestamp) -> Result<(), StoreError>;
-    /// Removes up to `limit` records that expired before `before`, and feed entries beyond the newest [`FEED_KEPT`];
-    /// returns how many records went.
+    /// Removes up to `limit` records that expired before `before`, and up to `limit` feed entries beyond the newest
+    /// [`FEED_KEPT`]; returns how many records went.
     async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError>;
     /// Changes of [`ANNOUNCED`] keys after `sequence`, oldest first, at most `limit`.
     async fn feed(&self, sequence: u64, limit: usize) -> Result<Vec<FeedEntry>, StoreError>;
     /// The newest sequence number of the feed; 0 if nothing ever changed.
     async fn feed_end(&self) -> Result<u64, StoreError>;
+    /// How often a connection that reads was made anew: what comes over it may be from before what was read until then.
+    fn connections(&self) -> u64 {
+        0
+    }
     /// Returns when another process may have added to the feed. Only a hint, which may never come.
     async fn feed_grown(&self) {
         std::future::pending().await

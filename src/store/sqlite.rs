@@ -179,8 +179,11 @@ fn run(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
 
 fn purge(connection: &Connection, before: Timestamp, limit: usize) -> rusqlite::Result<usize> {
     connection
-        .prepare_cached("DELETE FROM feed WHERE sequence <= (SELECT MAX(sequence) FROM feed) - ?1")?
-        .execute([FEED_KEPT])?;
+        .prepare_cached(
+            "DELETE FROM feed WHERE sequence <= (SELECT MAX(sequence) FROM feed) - ?1 \
+                AND sequence < (SELECT MIN(sequence) FROM feed) + ?2",
+        )?
+        .execute(params![FEED_KEPT, limit as u64])?;
     let expired = "DELETE FROM record WHERE key IN (SELECT key FROM record WHERE expires < ?1 LIMIT ?2)";
     connection.prepare_cached(expired)?.execute(params![before.0, limit as u64])
 }

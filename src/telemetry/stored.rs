@@ -93,6 +93,10 @@ impl Store for Traced {
         self.store.feed_end().await
     }
 
+    fn connections(&self) -> u64 {
+        self.store.connections()
+    }
+
     async fn feed_grown(&self) {
         self.store.feed_grown().await;
     }

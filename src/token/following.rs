@@ -3,33 +3,40 @@ use super::{Tokens, keys, revocation::Revocations};
 use crate::{
     clock::{self, Timestamp},
     metrics::Metrics,
-    store::StoreError,
+    store::{
+        StoreError,
+        feed::{self, Place},
+    },
 };
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
-
-/// Entries of the feed that are read at once.
-const BATCH: usize = 1000;
-/// Between two looks at whether the feed has become shorter, milliseconds.
-const LOOK: u64 = 5_000;
 
 /// How far the feed has been followed, and until when that may be relied on.
 #[derive(Default)]
 pub struct Following {
-    /// The newest entry that was taken up.
-    sequence: AtomicU64,
+    /// How far everything was taken up.
+    place: Mutex<Place>,
     /// On the clock of [`clock::elapsed`]: when it was last whole, and until when it may be relied on. 0 is never.
     whole: AtomicU64,
     until: AtomicU64,
-    /// When the end of the feed was last looked at.
-    looked: AtomicU64,
     /// `until` is so much later than `whole`, milliseconds; for ever without.
     limit: Option<u64>,
 }
 
 impl Following {
+    fn place(&self) -> Place {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn put(&self, place: Place) {
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = place;
+    }
+
     /// What is known may be relied on for this long.
     pub fn limited(&mut self, limit: Option<Duration>) {
         self.limit = limit.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
@@ -74,13 +81,14 @@ impl Tokens {
         let begun = clock::elapsed();
         self.take_up_keys(now).await.map_err(StoreError::Unavailable)?;
         // Before the records: what changes meanwhile is read twice rather than never.
-        let end = self.store.feed_end().await?;
-        for record in self.store.scan(Revocations::prefix(), now).await? {
+        let end = feed::end(&*self.store).await?;
+        // Whatever this node's clock says of them: it may be the one that is wrong.
+        for record in self.store.scan(Revocations::prefix(), Timestamp::FIRST).await? {
             if !self.revocations.restore(&record) {
                 return Err(StoreError::Corrupt(format!("record {}", record.key)));
             }
         }
-        self.following.sequence.store(end, Ordering::Release);
+        self.following.put(end);
         self.following.whole_at(begun);
         Ok(())
     }
@@ -93,32 +101,24 @@ impl Tokens {
         }
         loop {
             let begun = clock::elapsed();
-            let after = following.sequence.load(Ordering::Acquire);
-            let entries = self.store.feed(after, BATCH).await?;
-            let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
-                if begun.saturating_sub(following.looked.load(Ordering::Acquire)) > LOOK {
-                    following.looked.store(begun, Ordering::Release);
-                    if self.store.feed_end().await? < after {
-                        // A backup was restored: the numbers to come have been used before.
-                        return self.load_revocations(now).await;
-                    }
-                }
+            let place = following.place();
+            let Some(entries) = feed::after(&*self.store, &place).await? else {
+                return self.load_revocations(now).await;
+            };
+            let Some(last) = entries.last() else {
                 following.whole_at(begun);
                 return Ok(());
             };
-            if first.sequence > after + 1 {
-                // Fallen behind what a purge left.
-                return self.load_revocations(now).await;
-            }
             if entries.iter().any(|e| e.key == keys::KEY) {
                 // Until they are known, nothing more is taken up, and the gate fails closed in the end.
                 self.take_up_keys(now).await.map_err(StoreError::Unavailable)?;
             }
             let keys = entries.iter().map(|e| &e.key).filter(|k| k.starts_with(Revocations::prefix()));
-            for record in self.store.get_all(keys.cloned().collect(), now).await? {
+            // Whatever this node's clock says of them: it may be the one that is wrong.
+            for record in self.store.get_all(keys.cloned().collect(), Timestamp::FIRST).await? {
                 self.revocations.restore(&record);
             }
-            following.sequence.store(last.sequence, Ordering::Release);
+            following.put(place.at(last));
         }
     }
 

@@ -119,6 +119,8 @@ pub struct Tokens {
     keyring: Option<Keyring>,
     /// Sign in place of the own keys of their algorithms.
     outside: Vec<Arc<dyn Signer>>,
+    /// One reading of the keys at a time, so that an older one never replaces a newer one.
+    reading_keys: tokio::sync::Mutex<()>,
     /// Grows whenever keys end before their time: what was opened before is to be opened anew.
     epoch: AtomicU32,
     store: Arc<dyn Store>,
@@ -159,6 +161,7 @@ impl Tokens {
             keys: ArcSwap::new(keys),
             keyring: None,
             outside: Vec::new(),
+            reading_keys: tokio::sync::Mutex::default(),
             epoch: AtomicU32::new(0),
             store,
             revocations: Revocations::default(),
@@ -200,6 +203,7 @@ impl Tokens {
     /// Reads the keys anew; whether they had changed.
     pub async fn take_up_keys(&self, now: Timestamp) -> Result<bool, String> {
         let Some(keyring) = &self.keyring else { return Ok(false) };
+        let _turn = self.reading_keys.lock().await;
         let keys = keyring.keys(now).await?;
         let known = self.keys.load();
         if keys.same_as(&known) {
@@ -323,7 +327,7 @@ impl Tokens {
 
     /// One commit of `changes` and `endings`; the endings are felt at the gate when it is durable.
     pub async fn commit(&self, mut changes: Changes, endings: Vec<Ending>, now: Timestamp) -> Result<(), StoreError> {
-        changes.0.extend(endings.iter().map(Ending::change));
+        changes.0.extend(Ending::changes(&endings, &*self.store).await?);
         if changes.0.is_empty() {
             return Ok(());
         }

@@ -2,7 +2,7 @@
 use crate::{
     clock::Timestamp,
     secret,
-    store::{Change, Expect, Record},
+    store::{Change, Expect, Record, Store, StoreError},
 };
 use siphasher::sip::SipHasher13;
 use std::{
@@ -16,6 +16,9 @@ use std::{
 
 /// Announced to other nodes: see [`crate::store::ANNOUNCED`].
 const PREFIX: &str = "revoked/";
+/// How much longer than needed it is known what was ended, seconds: a clock that runs a day ahead and comes back must not
+/// have taken it along.
+const LONGER: i64 = 86_400;
 /// Shared flags; two mebibytes.
 const BUCKETS: usize = 1 << 18;
 
@@ -70,13 +73,37 @@ impl Ending {
         Self { target: access(client, subject), before: now, until }
     }
 
+    /// The changes that make `endings` outlive the process. One that reaches up to an instant never takes the place of one
+    /// that reaches further, such as one made by a node whose clock is ahead.
+    pub async fn changes(endings: &[Self], store: &dyn Store) -> Result<Vec<Change>, StoreError> {
+        let mut all = Vec::with_capacity(endings.len());
+        for ending in endings {
+            let mut ending = ending.clone();
+            if ending.before != Timestamp(i64::MAX)
+                && let Some(stored) = store.get(&format!("{PREFIX}{}", ending.target), Timestamp::FIRST).await?
+                && let Some(known) = Self::stored(&stored)
+            {
+                ending.before = ending.before.max(known.before);
+                ending.until = ending.until.max(known.until);
+            }
+            all.push(ending.change());
+        }
+        Ok(all)
+    }
+
+    fn stored(record: &Record) -> Option<Self> {
+        let target = record.key.strip_prefix(PREFIX)?.to_owned();
+        let before = Timestamp(i64::from_be_bytes(record.body.as_slice().try_into().ok()?));
+        Some(Self { target, before, until: record.expires?.plus(-LONGER) })
+    }
+
     /// The record that makes it outlive the process.
     pub fn change(&self) -> Change {
         let record = Record {
             key: format!("{PREFIX}{}", self.target),
             version: 0,
             index: None,
-            expires: Some(self.until),
+            expires: Some(self.until.plus(LONGER)),
             body: self.before.0.to_be_bytes().to_vec(),
         };
         Change::Put(record, Expect::Any)
@@ -177,7 +204,7 @@ impl Revocations {
         let mut ended = self.ended.write().unwrap_or_else(PoisonError::into_inner);
         let mut lowered: HashMap<u32, i64> = HashMap::new();
         ended.retain(|target, (_, until)| {
-            let stays = *until > now;
+            let stays = until.plus(LONGER) > now;
             if !stays {
                 lowered.insert(self.flag(target), i64::MIN);
             }
@@ -199,13 +226,9 @@ impl Revocations {
 
     /// Takes up one stored record; `false` if it is not one of ours.
     pub fn restore(&self, record: &Record) -> bool {
-        let (Some(target), Ok(before), Some(until)) =
-            (record.key.strip_prefix(PREFIX), <[u8; 8]>::try_from(record.body.as_slice()), record.expires)
-        else {
-            return false;
-        };
-        self.end(&Ending { target: target.to_owned(), before: Timestamp(i64::from_be_bytes(before)), until });
-        true
+        let ending = Ending::stored(record);
+        ending.iter().for_each(|ending| self.end(ending));
+        ending.is_some()
     }
 
     /// The key prefix of the stored records.
@@ -230,9 +253,9 @@ mod tests {
         all.end(&Ending { target: "subject/alice".to_owned(), before: Timestamp(10), until: Timestamp(100) });
         assert!(ended(&all, ["a", "app", "alice"], 10) && !ended(&all, ["a", "app", "alice"], 11));
         assert!(!ended(&all, ["b", "app", "bob"], 9));
-        all.forget(Timestamp(99));
+        all.forget(Timestamp(99 + LONGER));
         assert!(ended(&all, ["a", "app", "alice"], 10));
-        all.forget(Timestamp(100));
+        all.forget(Timestamp(100 + LONGER));
         assert!(!ended(&all, ["a", "app", "alice"], 10));
     }
 
@@ -247,7 +270,7 @@ mod tests {
         all.end(&Ending::of("authorization/t0".to_owned(), Timestamp(50)));
         assert!(ended(&all, ["t0", "app", "x"], 1) && !ended(&all, [&twin, "app", "x"], 1));
         all.end(&Ending::of(format!("authorization/{twin}"), Timestamp(90)));
-        all.forget(Timestamp(50));
+        all.forget(Timestamp(50 + LONGER));
         assert!(ended(&all, [&twin, "app", "x"], 1), "the other's flag stays up");
     }
 
@@ -265,8 +288,23 @@ mod tests {
             all.has_ended_access("a/b", "c/d", Timestamp(10)) && !all.has_ended_access("a/b", "c/d", Timestamp(11))
         );
         assert!(!is(None, "a", "b/c/d", 10) && !is(None, "other", "c/d", 10) && !is(None, "a/b", "d", 10));
-        all.forget(Timestamp(100));
+        all.forget(Timestamp(100 + LONGER));
         assert!(!is(None, "a/b", "c/d", 10));
+    }
+
+    #[tokio::test]
+    async fn f14_an_end_by_a_clock_that_is_behind_weakens_none_that_is_stored() {
+        let store = crate::store::memory::MemoryStore::default();
+        let until = Timestamp(100);
+        for before in [9, 5] {
+            let ending = Ending { target: "subject/alice".to_owned(), before: Timestamp(before), until };
+            let changes = Ending::changes(&[ending], &store).await.unwrap();
+            store.commit(crate::store::Changes(changes), Timestamp(1)).await.unwrap();
+        }
+        let record = store.get("revoked/subject/alice", Timestamp::FIRST).await.unwrap().unwrap();
+        let stored = Ending::stored(&record).unwrap();
+        assert_eq!((stored.before, stored.until), (Timestamp(9), until));
+        assert_eq!(record.expires, Some(Timestamp(100 + LONGER)));
     }
 
     #[test]

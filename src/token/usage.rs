@@ -13,6 +13,8 @@ use std::{
 const KEPT: i64 = 90 * 24 * 3600;
 /// Notes that wait for the store at most; beyond it the oldest news are worth nothing.
 const MOST: usize = 100_000;
+/// Notes of one commit: whoever waits behind it waits briefly.
+const BATCH: usize = 100;
 
 /// The newest use of an authorization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,18 +58,39 @@ impl Usage {
     /// Writes down what waits; what could not be written goes on waiting.
     pub async fn write_down(&self, store: &dyn Store, now: Timestamp) -> Result<(), StoreError> {
         let waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if waiting.is_empty() {
-            return Ok(());
-        }
-        let put = |(authorization, used): (&Arc<str>, &Used)| {
+        let waiting: Vec<(Arc<str>, Used)> = waiting.into_iter().collect();
+        let put = |(authorization, used): &(Arc<str>, Used)| {
             let body = serde_json::to_vec(used).expect("two numbers are JSON");
             let record =
                 Record { key: key(authorization), version: 0, index: None, expires: Some(now.plus(KEPT)), body };
             Change::Put(record, Expect::Any)
         };
-        store.commit(Changes(waiting.iter().map(put).collect()), now).await?;
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|authorization, used| waiting.get(authorization) != Some(used));
+        for batch in waiting.chunks(BATCH) {
+            store.commit(Changes(batch.iter().map(put).collect()), now).await?;
+            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            for (authorization, used) in batch {
+                if all.get(authorization) == Some(used) {
+                    all.remove(authorization);
+                }
+            }
+        }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::memory::MemoryStore;
+
+    #[tokio::test]
+    async fn all_notes_are_written_down_and_none_waits_any_more() {
+        let (usage, store) = (Usage::default(), MemoryStore::default());
+        for n in 0..(2 * BATCH + 1) {
+            usage.note(&n.to_string(), 1, Timestamp(5));
+        }
+        usage.write_down(&store, Timestamp(6)).await.unwrap();
+        assert_eq!(store.scan("used/", Timestamp(6)).await.unwrap().len(), 2 * BATCH + 1);
+        assert!(usage.0.lock().unwrap().is_empty());
     }
 }

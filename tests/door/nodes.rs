@@ -222,6 +222,8 @@ fn f18_the_listeners_go_to_the_next_process_and_no_request_is_refused() {
             seen
         });
         gate.signal("-USR2");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        gate.signal("-USR2");
         let audit = || fs::read_to_string(gate.path("audit.log")).unwrap();
         assert!(until(|| audit().contains("\"handed over\"")), "{}", audit());
         assert!(
@@ -233,8 +235,12 @@ fn f18_the_listeners_go_to_the_next_process_and_no_request_is_refused() {
     });
     assert!(calls > 10 && other.is_empty(), "{calls} calls, {other:?}");
     let audit = fs::read_to_string(gate.path("audit.log")).unwrap();
-    let line: Value =
-        audit.lines().filter_map(|l| serde_json::from_str(l).ok()).find(|l: &Value| l["event"] == "upgrade").unwrap();
+    assert!(audit.contains("being handed over already"), "one at a time: {audit}");
+    let line: Value = audit
+        .lines()
+        .filter_map(|l| serde_json::from_str(l).ok())
+        .find(|l: &Value| l["outcome"] == "handed over")
+        .unwrap();
     let next = line["pid"].as_u64().unwrap().to_string();
     gate.child.take().unwrap().wait().unwrap();
     assert_eq!(gate.call(&gate.token()), 200, "the next one serves");

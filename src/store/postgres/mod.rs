@@ -15,7 +15,11 @@ use crate::{clock::Timestamp, metrics::Metrics};
 pub use connect::Database;
 use session::{Grown, Worker};
 use std::{
-    sync::{Arc, mpsc::sync_channel},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::sync_channel,
+    },
     time::Duration,
 };
 use tokio::sync::{Mutex, Notify, mpsc, oneshot};
@@ -56,6 +60,8 @@ pub struct PostgresStore {
     grown: Grown,
     timeout: Duration,
     metrics: Option<Arc<Metrics>>,
+    /// How often a connection that reads was made.
+    connections: Arc<AtomicU64>,
     /// Its end ends the threads.
     _running: oneshot::Sender<()>,
 }
@@ -75,8 +81,15 @@ impl PostgresStore {
         let (reader, reads) = mpsc::channel::<Read>(4 * GROUP);
         let (running, ended) = oneshot::channel();
         let grown: Grown = Arc::new(Notify::new());
-        let worker =
-            Worker { connector: connector.clone(), grown: grown.clone(), metrics: metrics.clone(), name: "write" };
+        let connections = Arc::new(AtomicU64::new(0));
+        let worker = Worker {
+            connector: connector.clone(),
+            grown: grown.clone(),
+            metrics: metrics.clone(),
+            name: "write",
+            remade: Arc::default(),
+        };
+        let reads_by = connections.clone();
         let (writers, readers) = database.shares();
         let work = async move {
             let (commits, reads) = (Arc::new(Mutex::new(commits)), Arc::new(Mutex::new(reads)));
@@ -84,7 +97,7 @@ impl PostgresStore {
                 tokio::spawn(worker.clone().write(commits.clone()));
             }
             for _ in 0..readers {
-                tokio::spawn(Worker { name: "read", ..worker.clone() }.read(reads.clone()));
+                tokio::spawn(Worker { name: "read", remade: reads_by.clone(), ..worker.clone() }.read(reads.clone()));
             }
             tokio::spawn(Worker { name: "listen", ..worker }.listen());
             // Sent never; dropped with the store.
@@ -102,7 +115,7 @@ impl PostgresStore {
         };
         std::thread::Builder::new().name("store-postgres".to_owned()).spawn(run).map_err(|e| failed(&e))?;
         prepared.recv().map_err(|e| failed(&e))??;
-        Ok(Self { writer, reader, grown, timeout: database.timeout, metrics, _running: running })
+        Ok(Self { writer, reader, grown, timeout: database.timeout, metrics, connections, _running: running })
     }
 
     /// What `ask` sends is answered in time, or the store is unavailable.
@@ -186,6 +199,10 @@ impl Store for PostgresStore {
 
     async fn feed_end(&self) -> Result<u64, StoreError> {
         self.ask("feed", Read::FeedEnd).await
+    }
+
+    fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Acquire)
     }
 
     async fn feed_grown(&self) {

@@ -129,12 +129,15 @@ async fn one(client: Arc<Client>, read: Read) {
 
 /// Passes over what somebody else is writing: it will be there the next time.
 async fn purge(client: &Client, before: Timestamp, limit: usize) -> Result<usize, Error> {
+    let limit = limit as i64;
     let feed = "DELETE FROM portcullis_feed WHERE sequence <= \
-        (SELECT sequence FROM portcullis_feed_head WHERE one = 1) - $1";
-    client.execute(feed, &[&FEED_KEPT.cast_signed()]).await?;
+        (SELECT sequence FROM portcullis_feed_head WHERE one = 1) - $1 \
+        AND sequence < (SELECT MIN(sequence) FROM portcullis_feed) + $2";
+    client.execute(feed, &[&FEED_KEPT.cast_signed(), &limit]).await?;
+    // By the database's clock too: a node whose own runs ahead must take nothing from the others.
     let expired = "DELETE FROM portcullis_record WHERE key = ANY(ARRAY(SELECT key FROM portcullis_record \
-        WHERE expires < $1 LIMIT $2 FOR UPDATE SKIP LOCKED))";
-    Ok(client.execute(expired, &[&before.0, &(limit as i64)]).await? as usize)
+        WHERE expires < LEAST($1, CAST(EXTRACT(EPOCH FROM now()) AS BIGINT)) LIMIT $2 FOR UPDATE SKIP LOCKED))";
+    Ok(client.execute(expired, &[&before.0, &limit]).await? as usize)
 }
 
 fn entries(rows: Result<Vec<Row>, Error>) -> Result<Vec<FeedEntry>, StoreError> {

@@ -1,9 +1,15 @@
 //! One connection, made ready for use, and who works on it.
 use super::connect::{Carrier, Connector, Heard, Unreachable, told};
 use crate::metrics::{Counted, Metrics};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 use tokio::sync::Notify;
-use tokio_postgres::{Client, Statement, types::Type};
+use tokio_postgres::{Client, Statement, error::SqlState, types::Type};
 
 /// Told when another node may have changed something.
 pub(super) type Grown = Arc<Notify>;
@@ -117,6 +123,8 @@ pub(super) struct Worker {
     pub(super) grown: Grown,
     pub(super) metrics: Option<Arc<Metrics>>,
     pub(super) name: &'static str,
+    /// How often a connection was made in another one's place.
+    pub(super) remade: Arc<AtomicU64>,
 }
 
 impl Worker {
@@ -126,6 +134,8 @@ impl Worker {
             *kept = None;
         }
         if kept.is_none() {
+            // Before anything is read over it: see `Store::connections`.
+            self.remade.fetch_add(1, Ordering::AcqRel);
             let (client, carrier) = connected(&self.connector, || {}).await.map_err(|e| e.why)?;
             let open = self.metrics.as_ref().map(|m| m.store_connection_opened(self.name));
             let prepared = tokio::time::timeout(self.connector.timeout, Statements::prepare(&client)).await;
@@ -158,7 +168,7 @@ impl Worker {
                         self.grown.notify_one();
                         let _ = carrier.await;
                     }
-                    Err(e) if e.code().is_some() => {
+                    Err(e) if e.code().is_some_and(cannot_notify) => {
                         log::warn!("the database does not notify; its feed is read on an interval: {}", told(&e));
                         carrier.abort();
                         return;
@@ -168,5 +178,23 @@ impl Worker {
             }
             tokio::time::sleep(PAUSE).await;
         }
+    }
+}
+
+/// Whether the database has no notifications at all; whatever else it says is over some time.
+fn cannot_notify(code: &SqlState) -> bool {
+    [SqlState::FEATURE_NOT_SUPPORTED, SqlState::SYNTAX_ERROR].contains(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_database_without_notifications_is_not_listened_to() {
+        for passing in [SqlState::ADMIN_SHUTDOWN, SqlState::QUERY_CANCELED, SqlState::TOO_MANY_CONNECTIONS] {
+            assert!(!cannot_notify(&passing));
+        }
+        assert!(cannot_notify(&SqlState::FEATURE_NOT_SUPPORTED) && cannot_notify(&SqlState::SYNTAX_ERROR));
     }
 }

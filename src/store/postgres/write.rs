@@ -164,7 +164,11 @@ async fn transaction(
         return Err(Failure::Again("another node wrote the same keys".to_owned()));
     }
     if let Err(e) = client.batch_execute("COMMIT").await {
-        return Err(Failure::Unsure(super::connect::told(&e)));
+        return Err(match Failure::from(e) {
+            // The database says itself that nothing was committed.
+            again @ Failure::Again(_) => again,
+            Failure::Refused(why) | Failure::Lost(why) | Failure::Unsure(why) => Failure::Unsure(why),
+        });
     }
     if !announced.is_empty() {
         // Outside of the transaction: notifying takes a lock of the whole database, and some databases cannot.

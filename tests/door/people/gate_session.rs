@@ -45,6 +45,37 @@ async fn a_browser_comes_back_with_a_session_that_answers_as_oauth2_proxy_does_a
 }
 
 #[tokio::test]
+async fn an_administrator_who_takes_an_app_or_a_pair_back_ends_its_browsers_sessions() {
+    use portcullis::{
+        admin::{Here, Office},
+        log::Log,
+        policy::in_force::InForce,
+    };
+    let w = world().await;
+    let policy = w.policy.load_full();
+    let app = policy.people.sign_in["portal.example"].clone();
+    for pair in [false, true] {
+        // Tokens end up to the second in which they were issued.
+        w.clock.advance(1);
+        let (mut portal, ..) = signed_in(&w, "/").await;
+        assert_eq!(asked(&mut portal).await.status, 202);
+        let in_force = Arc::new(InForce::of(Policy::clone(&policy)));
+        let office = Office {
+            policy: policy.clone(),
+            store: w.store.clone(),
+            here: Some(Here { tokens: w.tokens.clone(), in_force }),
+            audit: Log::off(),
+            by: "ops".to_owned(),
+            through: "api",
+            now: w.clock.now(),
+        };
+        if pair { office.revoke_pair(&app, "alice").await } else { office.revoke_app(&app).await }.unwrap();
+        assert_eq!(asked(&mut portal).await.status, 401);
+        assert!(w.store.scan("gate/", w.clock.now()).await.unwrap().is_empty(), "it cannot open again a day later");
+    }
+}
+
+#[tokio::test]
 async fn a_proxy_that_asks_for_a_decision_names_the_host_and_another_host_gets_nothing() {
     let w = world().await;
     let (portal, ..) = signed_in(&w, "/").await;
