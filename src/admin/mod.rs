@@ -7,6 +7,7 @@ pub mod asset;
 pub mod block;
 pub mod registration;
 pub mod revoke;
+pub mod second_factor;
 pub mod view;
 
 use crate::{

@@ -39,6 +39,11 @@ pub enum Command {
         /// The user's name.
         user: String,
     },
+    /// Take the second factor away from a user who lost it: a password alone signs them in until they set one up anew.
+    ResetSecondFactor {
+        /// The user's name.
+        user: String,
+    },
 }
 
 /// Runs the command.
@@ -69,6 +74,11 @@ pub fn run(config: &Path, command: Command) -> Result<(), String> {
         Command::Revoke { user } => {
             let ended = desk::at(config, async |o| o.revoke_user(&user).await)?;
             println!("{ended} authorizations of {user} ended, and every token and session");
+            Ok(())
+        }
+        Command::ResetSecondFactor { user } => {
+            let had = desk::at(config, async |o| o.reset_second_factor(&user).await)?;
+            println!("{user} {}", if had { "has no second factor any more" } else { "had no second factor" });
             Ok(())
         }
     }

@@ -118,8 +118,9 @@ pub fn end(cookie: &str) -> Change {
     Change::Delete(key(cookie), Expect::Any)
 }
 
-/// The same session after a second factor, under a new cookie (S55).
-pub fn raise(old: &str, session: &Session, lifetime: Lifetime, now: Timestamp) -> (String, Vec<Change>) {
+/// The same session after a second factor, under a new cookie (S55). `proven` tells when they proved by it who they are;
+/// whoever has just been given the factor has proved nothing anew.
+pub fn raise(old: &str, session: &Session, lifetime: Lifetime, proven: Option<Timestamp>) -> (String, Vec<Change>) {
     let cookie = secret::random_token();
     let mut amr = session.amr.clone();
     if !amr.contains(&Method::Otp) {
@@ -127,10 +128,39 @@ pub fn raise(old: &str, session: &Session, lifetime: Lifetime, now: Timestamp) -
         // What an IdP asked for is not known: it may have been the same factor.
         amr.extend(amr.contains(&Method::Pwd).then_some(Method::Mfa));
     }
-    let raised =
-        Session { amr, level: Level::HighAssurance, second_factor_due: false, auth_time: now, ..session.clone() };
+    let auth_time = proven.unwrap_or(session.auth_time);
+    let raised = Session { amr, level: Level::HighAssurance, second_factor_due: false, auth_time, ..session.clone() };
     let put = Change::Put(record(key(&cookie), &raised, lifetime), Expect::Absent);
     (cookie, vec![Change::Delete(key(old), Expect::Any), put])
+}
+
+/// The writes by which every live session of `user`, whose second factor was taken away, counts as what it is without.
+pub async fn lower(
+    store: &dyn Store,
+    user: &str,
+    lifetime: Lifetime,
+    now: Timestamp,
+) -> Result<Vec<Change>, StoreError> {
+    let mut changes = Vec::new();
+    for stored in store.find(&format!("user/{user}"), now).await? {
+        let Some(mut session) = read(&stored)? else { continue };
+        let level = session.at_idp.as_ref().map_or(Level::Standard, |at| at.level);
+        if session.level > level {
+            session.level = level;
+            session.amr.retain(|method| *method == Method::Pwd);
+            changes.push(Change::Put(record(stored.key, &session, lifetime), Expect::Version(stored.version)));
+        }
+    }
+    Ok(changes)
+}
+
+/// The session of a record, if it is one of a session.
+fn read(stored: &Record) -> Result<Option<Session>, StoreError> {
+    if !stored.key.starts_with("session/") {
+        return Ok(None);
+    }
+    let session = serde_json::from_slice(&stored.body);
+    session.map(Some).map_err(|_| StoreError::Corrupt(format!("record {}", stored.key)))
 }
 
 /// The live session with this cookie; it counts as seen now.
@@ -190,10 +220,6 @@ pub fn forget(sid: &str, client: &str) -> Change {
 /// Every live session of `user`, with its record's key.
 pub async fn of_user(store: &dyn Store, user: &str, now: Timestamp) -> Result<Vec<(String, Session)>, StoreError> {
     let records = store.find(&format!("user/{user}"), now).await?;
-    let own = records.into_iter().filter(|r| r.key.starts_with("session/"));
-    own.map(|r| match serde_json::from_slice(&r.body) {
-        Ok(session) => Ok((r.key, session)),
-        Err(_) => Err(StoreError::Corrupt(format!("record {}", r.key))),
-    })
-    .collect()
+    let own = records.into_iter().map(|r| Ok(read(&r)?.map(|session| (r.key, session))));
+    own.filter_map(Result::transpose).collect()
 }

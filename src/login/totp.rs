@@ -61,11 +61,11 @@ pub async fn is_enrolled(store: &dyn Store, user: &str, now: Timestamp) -> Resul
     Ok(store.get(&key(user), now).await?.is_some())
 }
 
-/// The write that enrols `user`, whose first code was right for `step`.
+/// The write that enrols `user`, who has no second factor yet and whose first code was right for `step`.
 pub fn enrol(login: &Login, user: &str, secret: &[u8], step: i64) -> Change {
     let sealed = B64.encode(login.vault.seal(&key(user), secret));
     let body = serde_json::to_vec(&Enrolled { secret: sealed, last_step: step }).expect("text and a number are JSON");
-    Change::Put(Record { key: key(user), version: 0, index: None, expires: None, body }, Expect::Any)
+    Change::Put(Record { key: key(user), version: 0, index: None, expires: None, body }, Expect::Absent)
 }
 
 /// The write that takes a second factor away.

@@ -18,7 +18,7 @@ use crate::{
     token::revocation::Ending,
 };
 use bytes::Bytes;
-use http::{Method, Response, StatusCode};
+use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -34,8 +34,7 @@ pub async fn page(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
             return Ok(visit.redirect(&to));
         }
     };
-    if visit.request.method() == Method::POST {
-        let form = visit.form()?;
+    if let Some(form) = visit.form_of_session()? {
         match form.get("action").unwrap_or_default() {
             "revoke" => revoke(&session.user, form.get("client").unwrap_or_default(), cx).await?,
             "sign_out_everywhere" => {
@@ -44,14 +43,22 @@ pub async fn page(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
                     "time": cx.now}));
                 return Ok(logout::signed_out(visit));
             }
+            "enrol" => {
+                let interaction = Interaction::begin(&mut visit, Resume::Enrol);
+                let to = interaction.address(paths::SECOND_FACTOR, cx);
+                return Ok(visit.redirect(&to));
+            }
             // Who takes the second factor away shows it first.
-            "enrol" | "withdraw" if session.level < Level::HighAssurance => {
+            "withdraw" if session.level < Level::HighAssurance => {
                 let interaction = Interaction::begin(&mut visit, Resume::Account);
                 let to = interaction.address(paths::SECOND_FACTOR, cx);
                 return Ok(visit.redirect(&to));
             }
             "withdraw" => {
-                cx.store.commit(Changes(vec![totp::withdraw(&session.user)]), cx.now).await?;
+                let lifetime = cx.policy.people.session;
+                let mut changes = session::lower(&*cx.store, &session.user, lifetime, cx.now).await?;
+                changes.push(totp::withdraw(&session.user));
+                cx.store.commit(Changes(changes), cx.now).await?;
                 cx.audit.write(json!({"event": "second_factor", "outcome": "withdrawn", "subject": session.user,
                     "time": cx.now}));
             }

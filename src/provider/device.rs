@@ -78,6 +78,8 @@ pub async fn page(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
             return Ok(visit.redirect(&to));
         }
     };
+    let own = visit.form_of_session()?;
+    // A code that was typed before somebody else signed in is still a code; what was decided then is not theirs.
     let form = if visit.request.method() == Method::POST { Some(visit.form()?) } else { None };
     let typed = form.as_ref().map_or(linked, |f| f.get("user_code").map(str::to_owned));
     let Some(typed) = typed else {
@@ -116,7 +118,7 @@ pub async fn page(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
     let shown = Shown { level: session.level, refreshes: false };
     restriction::address(&client, user.as_deref(), shown, cx)?;
     let scopes = ScopeSet::parse(&code.scopes).unwrap_or_default();
-    let decision = form.as_ref().and_then(|f| f.get("decision"));
+    let decision = own.as_ref().and_then(|f| f.get("decision"));
     let (state, key, outcome) = match decision {
         None => {
             let told = json!({

@@ -33,8 +33,11 @@ pub struct Interaction {
     pub resume: Resume,
     /// The account has been chosen.
     pub chosen: bool,
-    /// A second factor that is being enrolled: the secret, in base64url.
-    pub enrolling: Option<String>,
+    /// They must prove who they are now: an identity provider asks them, whatever it remembers.
+    #[serde(default)]
+    pub anew: bool,
+    /// A second factor that is being enrolled: the `sid` of the session that it was shown in, and the secret in base64url.
+    pub enrolling: Option<(String, String)>,
 }
 
 /// Where an interaction leads.
@@ -46,6 +49,8 @@ pub enum Resume {
     Device(Option<String>),
     /// The page of a person's own apps.
     Account,
+    /// The same, when they have a second factor.
+    Enrol,
 }
 
 /// What has to happen next.
@@ -74,7 +79,7 @@ impl Interaction {
     pub fn begin(visit: &mut Visit<'_>, resume: Resume) -> Self {
         let browser = Digest::of(visit.browser().as_bytes());
         let begun = visit.cx.now;
-        Self { browser, begun, resume, chosen: false, enrolling: None }
+        Self { browser, begun, resume, chosen: false, anew: false, enrolling: None }
     }
 
     /// Its form in the address of a page.
@@ -108,7 +113,7 @@ impl Interaction {
     pub fn request(&self) -> Option<&AuthorizationRequest> {
         match &self.resume {
             Resume::Authorize(request) => Some(request),
-            Resume::Device(_) | Resume::Account => None,
+            Resume::Device(_) | Resume::Account | Resume::Enrol => None,
         }
     }
 
@@ -126,6 +131,7 @@ impl Interaction {
             Resume::Device(None) => super::paths::DEVICE.to_owned(),
             Resume::Device(Some(code)) => format!("{}?user_code={code}", super::paths::DEVICE),
             Resume::Account => super::paths::ACCOUNT.to_owned(),
+            Resume::Enrol => self.address(super::paths::SECOND_FACTOR, cx),
         }
     }
 }

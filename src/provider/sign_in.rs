@@ -15,12 +15,15 @@ use crate::{
     },
     model::session::{AtIdp, Level},
     pages::{self, Page},
-    store::{Change, Changes},
+    store::{Change, Changes, StoreError},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as B64};
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use serde_json::json;
+
+/// Seconds after somebody proved who they are in which they may get a second factor.
+const MOMENTS: i64 = 600;
 
 /// Where forms of `interaction` may lead in the end.
 fn targets(interaction: &Interaction) -> Vec<&str> {
@@ -146,20 +149,27 @@ pub async fn second_factor(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAut
         return Ok(visit.redirect(&to));
     };
     let enrolled = totp::is_enrolled(&*cx.store, &session.user, cx.now).await?;
-    if visit.request.method() == Method::GET {
-        if !enrolled && interaction.enrolling.is_none() {
-            interaction.enrolling = Some(B64.encode(totp::new_secret()));
-        }
-        return Ok(factor_page(visit, &interaction, &session.user, enrolled, None));
+    // An open browser is not enough to hang a factor of one's own onto an account.
+    if !enrolled && session.auth_time.plus(MOMENTS) <= cx.now {
+        interaction.anew = true;
+        let to = interaction.address(paths::LOGIN, cx);
+        return Ok(visit.redirect(&to));
     }
-    let form = visit.form()?;
+    interaction.enrolling = interaction.enrolling.filter(|(sid, _)| !enrolled && *sid == session.sid);
+    let ready = enrolled || interaction.enrolling.is_some();
+    let Some(form) = visit.form_of_session()?.filter(|_| ready) else {
+        if !enrolled && interaction.enrolling.is_none() {
+            interaction.enrolling = Some((session.sid.clone(), B64.encode(totp::new_secret())));
+        }
+        return Ok(factor_page(visit, &interaction, &session.user, None));
+    };
     let code = form.get("code").unwrap_or_default();
     let limits = cx.policy.people.limits;
     let account = format!("factor/{}", session.user);
     if !cx.login.throttle.take(&account, limits.account, limits.window, cx.now) {
-        return Ok(factor_page(visit, &interaction, &session.user, enrolled, Some("login_throttled")));
+        return Ok(factor_page(visit, &interaction, &session.user, Some("login_throttled")));
     }
-    let secret = interaction.enrolling.as_ref().and_then(|s| B64.decode(s).ok()).filter(|_| !enrolled);
+    let secret = enrolling(&interaction);
     let used = match &secret {
         Some(secret) => totp::step_of(secret, code, cx.now).map(|s| totp::enrol(&cx.login, &session.user, secret, s)),
         None => totp::check(&cx.login, &*cx.store, &session.user, code, cx.now).await?,
@@ -170,24 +180,40 @@ pub async fn second_factor(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAut
     };
     let Some(used) = used else {
         event("second_factor_wrong");
-        return Ok(factor_page(visit, &interaction, &session.user, enrolled, Some("second_factor_wrong")));
+        return Ok(factor_page(visit, &interaction, &session.user, Some("second_factor_wrong")));
     };
     cx.login.throttle.give_back(&account);
-    let (raised, mut changes) = session::raise(&cookie, &session, cx.policy.people.session, cx.now);
+    let proven = secret.is_none().then_some(cx.now);
+    let (raised, mut changes) = session::raise(&cookie, &session, cx.policy.people.session, proven);
     changes.push(used);
-    cx.store.commit(Changes(changes), cx.now).await?;
+    match cx.store.commit(Changes(changes), cx.now).await {
+        Ok(()) => {}
+        // Enrolled in another tab, or the code was used there, in the same moment.
+        Err(StoreError::Conflict(_)) => {
+            let to = interaction.address(paths::SECOND_FACTOR, cx);
+            return Ok(visit.redirect(&to));
+        }
+        Err(e) => return Err(e.into()),
+    }
     event("passed");
     visit.set(set_cookie(SESSION_COOKIE, raised, None));
     interaction.enrolling = None;
+    if let Resume::Enrol = interaction.resume {
+        interaction.resume = Resume::Account;
+    }
     let to = interaction.next(cx);
     Ok(visit.redirect(&to))
+}
+
+/// The second factor that is being enrolled.
+fn enrolling(interaction: &Interaction) -> Option<Vec<u8>> {
+    interaction.enrolling.as_ref().and_then(|(_, secret)| B64.decode(secret).ok())
 }
 
 fn factor_page(
     visit: Visit<'_>,
     interaction: &Interaction,
     user: &str,
-    enrolled: bool,
     problem: Option<&'static str>,
 ) -> Response<Bytes> {
     let cx = visit.cx;
@@ -197,8 +223,7 @@ fn factor_page(
         Some(_) => StatusCode::UNAUTHORIZED,
     };
     let action = interaction.address(paths::SECOND_FACTOR, cx);
-    let enrolling = interaction.enrolling.as_ref().and_then(|s| B64.decode(s).ok()).filter(|_| !enrolled);
-    let page = match enrolling {
+    let page = match enrolling(interaction) {
         Some(secret) => {
             let (text, uri) = totp::shown(&secret, &cx.policy.people.brand.name, user);
             Page::new("enrol", json!({"action": action, "problem": problem, "secret": text, "qr": pages::qr(&uri)}))
@@ -216,12 +241,11 @@ pub async fn select_account(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAu
         let to = interaction.address(paths::LOGIN, cx);
         return Ok(visit.redirect(&to));
     };
-    if visit.request.method() == Method::GET {
+    let Some(form) = visit.form_of_session()? else {
         let action = interaction.address(paths::SELECT_ACCOUNT, cx);
         let told = json!({"action": action, "app": app_name(&interaction, cx), "user": name_of(&session.user, cx)});
         return Ok(visit.page(StatusCode::OK, Page::new("select_account", told), &targets(&interaction)));
-    }
-    let form = visit.form()?;
+    };
     let to = if form.get("choice") == Some("same") {
         interaction.chosen = true;
         interaction.next(cx)
@@ -247,7 +271,7 @@ pub async fn consent(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError
         return Ok(visit.redirect(&to));
     };
     let asked = authorize::asked(&request);
-    if visit.request.method() == Method::GET {
+    let Some(form) = visit.form_of_session()? else {
         let host = request.redirect_uri.split("://").nth(1).and_then(|r| r.split(['/', '?']).next());
         let told = json!({
             "action": interaction.address(paths::CONSENT, cx), "app": client.name, "user": name_of(&session.user, cx),
@@ -255,8 +279,8 @@ pub async fn consent(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError
             "scopes": pages::scopes_in_words(asked.iter(), visit.language(), &cx.policy),
         });
         return Ok(visit.page(StatusCode::OK, Page::new("consent", told), &targets(&interaction)));
-    }
-    if visit.form()?.get("decision") != Some("allow") {
+    };
+    if form.get("decision") != Some("allow") {
         let denied = OAuthError::new(Code::AccessDenied, "end-user denied authorization");
         return Ok(respond::error(visit, &request, &denied));
     }

@@ -12,7 +12,7 @@ use crate::{
 };
 use bytes::Bytes;
 use cookie::{Cookie, SameSite};
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use subtle::ConstantTimeEq;
 
 /// The sign-on session; its value is known to the browser alone.
@@ -96,9 +96,27 @@ impl<'a> Visit<'a> {
         new
     }
 
-    /// What forms carry (S58): a digest of the browser's secret, which no other site can know.
+    /// What forms carry (S58): a digest of the browser's secret, which no other site can know, and one of the session that
+    /// the page was shown in.
     pub fn csrf(&mut self) -> String {
-        Digest::text(&format!("csrf:{}", self.browser()))
+        let browser = self.browser();
+        format!("{}.{}", Digest::text(&format!("csrf:{browser}")), self.person(&browser))
+    }
+
+    fn person(&self, browser: &str) -> String {
+        Digest::text(&format!("csrf:{browser}:{}", self.session().map_or("", |s| &*s.sid)))
+    }
+
+    /// The form of a page in which somebody speaks for themselves; `None` where no form was sent, or where another person
+    /// has signed in since the page was shown: then it is shown again, to them.
+    pub fn form_of_session(&self) -> Result<Option<Params>, OAuthError> {
+        if self.request.method() != Method::POST {
+            return Ok(None);
+        }
+        let form = self.form()?;
+        let person = self.browser.as_ref().map(|browser| self.person(browser));
+        let shown = form.get("csrf").and_then(|c| c.split_once('.')).map(|(_, person)| person.to_owned());
+        Ok(Some(form).filter(|_| shown == person))
     }
 
     /// The form, if it comes from a page of ours in this very browser.
@@ -115,7 +133,8 @@ impl<'a> Visit<'a> {
         let form = Params::of_form(self.request)?;
         let browser = self.browser.as_ref().ok_or_else(|| foreign("no cookie"))?;
         let expected = Digest::text(&format!("csrf:{browser}"));
-        let same = form.get("csrf").is_some_and(|c| bool::from(c.as_bytes().ct_eq(expected.as_bytes())));
+        let given = form.get("csrf").and_then(|c| c.split('.').next()).unwrap_or_default();
+        let same = bool::from(given.as_bytes().ct_eq(expected.as_bytes()));
         if same { Ok(form) } else { Err(foreign("csrf")) }
     }
 

@@ -137,6 +137,7 @@ impl Api {
                 Err(e) => Err(e),
             }),
             Op::RevokeUser => found(office.revoke_user(first).await.map(|ended| Ended { ended })),
+            Op::ResetSecondFactor => done(office.reset_second_factor(first).await.map(drop)),
             Op::Authorizations => {
                 let of = (query.client_id.as_deref(), query.username.as_deref());
                 found(office.authorizations(of, after, limit).await)

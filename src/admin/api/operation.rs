@@ -124,6 +124,7 @@ operations! {
     RevokeUser "revokeUser" DELETE "/v1/users/{username}/authorizations" "End all that a user gave apps, every token for them, and their sessions" {
         answer Ended;
     }
+    ResetSecondFactor "resetSecondFactor" DELETE "/v1/users/{username}/second_factor" "Take a user's second factor away; 204 too where there is none" {}
     Authorizations "listAuthorizations" GET "/v1/authorizations" "Authorizations that live" {
         query "client_id", "username";
         paged Active;

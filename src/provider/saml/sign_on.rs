@@ -78,7 +78,7 @@ pub async fn start(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> 
     let named = cx.policy.saml.named(params.get("idp").unwrap_or_default());
     let partner = named.filter(|p| p.idp.valid_at(cx.now)).ok_or_else(|| refused("no such IdP at present"))?;
     // Who asks for a fresh sign-in gets one from the IdP, not from its memory.
-    let force = interaction.request().is_some_and(|r| r.login || r.max_age.is_some());
+    let force = interaction.anew || interaction.request().is_some_and(|r| r.login || r.max_age.is_some());
     let high = interaction.level(cx) == Level::HighAssurance;
     let (id, relay) = (new_id(), secret::random_id());
     let pending = Pending {

@@ -1,5 +1,9 @@
 //! On the store of a running gateway, by the command line.
 use crate::process::{Gate, text, until};
+use portcullis::{
+    clock::Timestamp,
+    store::{Change, Changes, Expect, Record, Store, sqlite::SqliteStore},
+};
 use serde_json::Value;
 use std::fs;
 
@@ -13,6 +17,14 @@ fn done(gate: &Gate, arguments: &[&str]) -> String {
     let out = gate.command(arguments, "");
     assert!(out.status.success(), "{arguments:?}: {}", text(&out.stderr));
     text(&out.stdout)
+}
+
+/// Leaves a second factor of `user`, as the page does.
+fn enrolled(gate: &Gate, user: &str) {
+    let record = Record { key: format!("totp/{user}"), version: 0, index: None, expires: None, body: b"{}".to_vec() };
+    let store = SqliteStore::open(&gate.path("data/portcullis.db"), None).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(store.commit(Changes(vec![Change::Put(record, Expect::Absent)]), Timestamp(1))).unwrap();
 }
 
 #[test]
@@ -44,13 +56,23 @@ fn s61_what_is_blocked_is_felt_by_the_next_request_survives_restart_and_reload_a
     assert!(done(&gate, &["users", "revoke", "alice"]).starts_with("0 authorizations"));
     assert!(until(|| gate.call(&token) == 401), "a token without an authorization ends too");
 
-    for wrong in [["apps", "block", "nobody"], ["users", "block", "nobody"], ["authorizations", "revoke", "nothing"]] {
+    assert!(done(&gate, &["users", "reset-second-factor", "alice"]).contains("alice had no second factor"));
+    enrolled(&gate, "alice");
+    assert!(done(&gate, &["users", "reset-second-factor", "alice"]).contains("has no second factor any more"));
+    assert!(done(&gate, &["users", "reset-second-factor", "alice"]).contains("alice had no second factor"));
+
+    for wrong in [
+        ["apps", "block", "nobody"],
+        ["users", "block", "nobody"],
+        ["users", "reset-second-factor", "nobody"],
+        ["authorizations", "revoke", "nothing"],
+    ] {
         let out = gate.command(&wrong, "");
         assert!(!out.status.success() && text(&out.stderr).contains("there is no "), "{}", text(&out.stderr));
     }
     let acts = lines(&gate, &["acts", "--json"]);
     let told: Vec<&str> = acts.iter().map(|a| a["act"].as_str().unwrap()).collect();
-    let expected = ["revoke_user", "unblock_user", "block_user", "unblock_app", "block_app"];
+    let expected = ["reset_second_factor", "revoke_user", "unblock_user", "block_user", "unblock_app", "block_app"];
     let mut sorted = told.clone();
     sorted.sort_unstable();
     assert_eq!(told.len(), expected.len(), "{told:?}");

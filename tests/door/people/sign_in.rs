@@ -60,17 +60,34 @@ async fn f17_s59_guesses_run_out_for_account_and_address_on_every_path() {
     assert!(b.sign_in(&page, "alice").await.body.contains("value=\"allow\""));
 }
 
+/// The code of the authenticator app that scanned `page`.
+fn authenticator(page: &Shown) -> impl Fn(i64) -> String + use<> {
+    let secret = page.body.split("id=\"secret\">").nth(1).unwrap_or_else(|| panic!("{}", page.body));
+    let secret = totp_rs::Secret::Encoded(secret.split('<').next().unwrap().to_owned()).to_bytes().unwrap();
+    let totp = totp_rs::TOTP::new_unchecked(totp_rs::Algorithm::SHA1, 6, 1, 30, secret);
+    move |at: i64| totp.generate(at.unsigned_abs())
+}
+
+async fn press(b: &mut Browser<'_>, action: &str) -> Shown {
+    let page = b.visit("/oauth2/account").await;
+    let csrf = page.body.split("name=\"csrf\" value=\"").nth(1).unwrap_or_else(|| panic!("{}", page.body));
+    let csrf = csrf.split('"').next().unwrap().to_owned();
+    let shown = b.post("/oauth2/account", &[("csrf", &csrf), ("action", action)]).await;
+    b.follow(shown).await
+}
+
+fn sign_on(w: &World, answer: &BTreeMap<String, String>, body: &Value) -> Value {
+    assert!(answer.contains_key("code"), "{answer:?}");
+    w.tokens.verify_claims("JWT", body["id_token"].as_str().unwrap(), w.clock.now()).unwrap()
+}
+
 #[tokio::test]
 async fn high_assurance_asks_for_a_second_factor_which_works_once() {
     let w = world().await;
     let mut b = Browser::new(&w);
     let login = b.visit(&request("strict", &[])).await;
     let enrol = b.sign_in(&login, "alice").await;
-    let secret = enrol.body.split("id=\"secret\">").nth(1).unwrap().split('<').next().unwrap().to_owned();
-    let code = |at: i64| {
-        let secret = totp_rs::Secret::Encoded(secret.clone()).to_bytes().unwrap();
-        totp_rs::TOTP::new_unchecked(totp_rs::Algorithm::SHA1, 6, 1, 30, secret).generate(at.unsigned_abs())
-    };
+    let code = authenticator(&enrol);
     assert_eq!(b.submit(&enrol, &[("code", "000000")]).await.status, 401);
     let before = b.cookies["__Host-portcullis"].clone();
     let consent = b.submit(&enrol, &[("code", &code(w.clock.now().0))]).await;
@@ -85,6 +102,44 @@ async fn high_assurance_asks_for_a_second_factor_which_works_once() {
     w.clock.advance(30);
     let on = other.submit(&factor, &[("code", &code(w.clock.now().0))]).await;
     assert!(other.follow(on).await.body.contains("value=\"allow\""));
+}
+
+#[tokio::test]
+async fn s15_an_open_browser_is_not_enough_to_enrol_a_second_factor_and_enrolling_proves_nothing() {
+    let w = world().await;
+    let (_, mut b) = tokens(&w, "web").await;
+    let signed_in = w.clock.now();
+    // Moments after the password, beside a request that asks for it anew: the factor is taken, and still no sign-in.
+    w.clock.advance(5);
+    let anew = request("web", &[("prompt", "login")]);
+    let login = b.get(&anew).await.to;
+    let page = b.visit(&login.replace("/oauth2/login?", "/oauth2/second_factor?")).await;
+    let code = authenticator(&page);
+    let on = b.submit(&page, &[("code", &code(w.clock.now().0))]).await;
+    assert!(b.follow(on).await.body.contains("name=\"password\""), "S15 prompt=login");
+    w.clock.advance(30);
+    let answer = b.authorize(&request("web", &[]), "alice").await;
+    let told = sign_on(&w, &answer, &redeem(&w, "web", &answer["code"], &[]).await.1);
+    assert_eq!(told["auth_time"], json!(signed_in), "enrolling is no sign-in");
+
+    // Somebody at bob's browser, long after he signed in.
+    let mut open = Browser::new(&w);
+    open.authorize(&request("web", &[]), "bob").await;
+    w.clock.advance(601);
+    let login = open.get(&anew).await.to;
+    let page = open.visit(&login.replace("/oauth2/login?", "/oauth2/second_factor?")).await;
+    assert!(page.body.contains("name=\"password\""), "{}", page.body);
+    let page = press(&mut open, "enrol").await;
+    assert!(page.body.contains("name=\"password\""), "{}", page.body);
+    assert!(open.visit(&request("strict", &[])).await.body.contains("name=\"password\""));
+    // He himself goes on to the page, and two tabs give him one factor.
+    let page = open.sign_in(&page, "bob").await;
+    let late = press(&mut open, "enrol").await;
+    let code = authenticator(&page);
+    let on = open.submit(&page, &[("code", &code(w.clock.now().0))]).await;
+    assert!(open.follow(on).await.body.contains("Remove the second factor"));
+    let second = open.submit(&late, &[("code", &authenticator(&late)(w.clock.now().0))]).await;
+    assert_eq!(second.status, 401, "it is the first one's code that is asked for now: {}", second.body);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -118,36 +173,45 @@ async fn f17_of_ten_thousand_guesses_fifty_at_a_time_the_limit_alone_is_verified
 }
 
 #[tokio::test]
-async fn a_second_factor_is_taken_away_by_whoever_shows_it() {
+async fn a_second_factor_is_taken_away_by_whoever_shows_it_or_by_an_administrator() {
     let w = world().await;
     let mut b = Browser::new(&w);
     let login = b.visit("/oauth2/account").await;
     let account = b.sign_in(&login, "alice").await;
     let enrol = b.submit(&account, &[("action", "revoke"), ("client", "nobody")]).await;
     assert_eq!(enrol.to, "/oauth2/account");
-    let csrf = account.body.split("name=\"csrf\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
-    let press = async |b: &mut Browser<'_>, action: &str| {
-        let shown = b.post("/oauth2/account", &[("csrf", &csrf), ("action", action)]).await;
-        b.follow(shown).await
-    };
-    let enrol = press(&mut b, "enrol").await;
-    let secret = enrol.body.split("id=\"secret\">").nth(1).unwrap().split('<').next().unwrap().to_owned();
-    let code = |at: i64| {
-        let secret = totp_rs::Secret::Encoded(secret.clone()).to_bytes().unwrap();
-        totp_rs::TOTP::new_unchecked(totp_rs::Algorithm::SHA1, 6, 1, 30, secret).generate(at.unsigned_abs())
-    };
     // Somebody who sits at a browser that was signed in before the factor was there.
     let mut open = Browser::new(&w);
     let login = open.visit("/oauth2/account").await;
     open.sign_in(&login, "alice").await;
+    let enrol = press(&mut b, "enrol").await;
+    let code = authenticator(&enrol);
     let on = b.submit(&enrol, &[("code", &code(w.clock.now().0))]).await;
     assert!(b.follow(on).await.body.contains("Remove the second factor"));
-    let csrf_of =
-        |page: &Shown| page.body.split("name=\"csrf\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
-    let page = open.visit("/oauth2/account").await;
-    let fields = [("csrf", csrf_of(&page)), ("action", "withdraw".to_owned())];
-    let fields: Vec<(&str, &str)> = fields.iter().map(|(k, v)| (*k, v.as_str())).collect();
-    let shown = open.post("/oauth2/account", &fields).await;
-    assert!(open.follow(shown).await.body.contains("One more step"));
+    assert!(press(&mut open, "withdraw").await.body.contains("One more step"));
     assert!(press(&mut b, "withdraw").await.body.contains("Set up a second factor"));
+    assert!(b.visit(&request("strict", &[])).await.body.contains("id=\"secret\""), "one factor is one factor again");
+
+    // A new one works as the first did, and when it is lost an administrator takes it away.
+    let enrol = press(&mut b, "enrol").await;
+    let code = authenticator(&enrol);
+    let on = b.submit(&enrol, &[("code", &code(w.clock.now().0))]).await;
+    assert!(b.follow(on).await.body.contains("Remove the second factor"));
+    assert!(b.get(&request("strict", &[])).await.to.contains("/oauth2/consent"));
+    let office = portcullis::admin::Office {
+        policy: w.policy.load_full(),
+        store: w.store.clone(),
+        here: None,
+        audit: portcullis::log::Log::off(),
+        by: "ops".to_owned(),
+        through: "api",
+        now: w.clock.now(),
+    };
+    assert!(office.reset_second_factor("alice").await.unwrap());
+    assert!(!office.reset_second_factor("alice").await.unwrap());
+    assert_eq!(office.acts("", 5).await.unwrap().items[0].act.act, "reset_second_factor");
+    assert!(b.visit(&request("strict", &[])).await.body.contains("id=\"secret\""));
+    let mut other = Browser::new(&w);
+    let login = other.visit(&request("web", &[])).await;
+    assert!(other.sign_in(&login, "alice").await.body.contains("value=\"allow\""), "her password alone signs her in");
 }
