@@ -1,5 +1,6 @@
 //! `portcullis run`
 use super::first_start;
+use crate::{clock::Clock, saml::second_opinion};
 use std::path::Path;
 
 /// Serves until asked to end.
@@ -13,13 +14,14 @@ pub fn run(config: &Path, upgrade: bool) -> Result<(), String> {
         }
     }
     let loaded = super::loaded(config)?;
-    loaded.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    let expiring = loaded.policy.saml.expiring(super::CLOCK.now());
+    loaded.warnings.iter().chain(&expiring).for_each(|warning| eprintln!("warning: {warning}"));
     eprintln!("{} on {:?}, admin on {}", loaded.policy.issuer, loaded.settings.listen, loaded.settings.admin);
     if let Some(api) = &loaded.settings.admin_api {
         eprintln!("admin API on {}{}", if api.tls { "https://" } else { "http://" }, api.listen);
     }
-    if !crate::saml::second_opinion::BUILT_IN {
-        eprintln!("built without the feature xmlsec: SAML signatures are verified by the Rust verifier alone");
+    if let Some(told) = second_opinion::absence(second_opinion::BUILT_IN) {
+        eprintln!("{told}");
     }
     if dev && loaded.policy.clients.contains_key("orders-robot") {
         eprintln!("{}", tour(&loaded.policy.issuer));

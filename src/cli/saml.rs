@@ -33,7 +33,7 @@ pub struct Explain {
     /// The address that it was posted to; without, the one where the configuration takes Responses.
     #[arg(long)]
     recipient: Option<String>,
-    /// The ID of the request that it answers; without, it is taken for one that the IdP began.
+    /// The ID of the request that it answers; without, it is taken for one that the IdP began, which its table has to allow.
     #[arg(long)]
     in_response_to: Option<String>,
     /// The time to judge it by, such as 2026-05-28T20:26:40Z; now without.
@@ -76,6 +76,7 @@ fn walk(config: &Path, asked: &Explain) -> Result<(), String> {
     };
     println!("ok  preflight: {} of {}", passed.id, passed.issuer);
     let (named, given);
+    let partner = saml.partners.get(&passed.issuer).filter(|_| asked.metadata.is_none());
     let idp: &IdentityProvider = match &asked.metadata {
         Some(file) => {
             let read = IdentityProvider::read(&text(file)?, Some(&passed.issuer));
@@ -84,7 +85,6 @@ fn walk(config: &Path, asked: &Explain) -> Result<(), String> {
             &given
         }
         None => {
-            let partner = saml.partners.get(&passed.issuer);
             let partner = partner.ok_or_else(|| format!("NO  metadata: {} is no IdP of ours", passed.issuer))?;
             named = partner.name.clone();
             &partner.idp
@@ -112,14 +112,29 @@ fn walk(config: &Path, asked: &Explain) -> Result<(), String> {
         issuer: &idp.entity,
         audiences: &audiences,
         recipients: &recipients,
-        asked: asked.in_response_to.as_deref().map_or(Asked::Unasked, Asked::For),
+        asked: match (&asked.in_response_to, partner) {
+            (Some(id), _) => Asked::For(id),
+            // As the server does: unasked only where its table says so.
+            (None, Some(partner)) if !partner.idp_initiated => Asked::Never,
+            (None, _) => Asked::Unasked,
+        },
         longest: LONGEST,
     };
     let findings = explain(&verified, expected);
     for finding in &findings {
         println!("{}  {}: {}", word(finding.holds), finding.rule, finding.detail);
     }
-    let good = valid && findings.iter().all(|f| f.holds);
+    let nameless = partner.and_then(|partner| match partner.username(&verified.assertion) {
+        Ok(name) => {
+            println!("ok  username: {name}");
+            None
+        }
+        Err(why) => {
+            println!("NO  username: {why}");
+            Some(why)
+        }
+    });
+    let good = valid && nameless.is_none() && findings.iter().all(|f| f.holds);
     if good { Ok(()) } else { Err("The message is refused.".to_owned()) }
 }
 

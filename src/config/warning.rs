@@ -47,6 +47,19 @@ pub fn all(policy: &Policy, admin: Option<&str>) -> Vec<String> {
             ));
         }
     }
+    for partner in policy.saml.partners.values().filter(|p| !p.create_users) {
+        let set = [
+            ("attributes", !partner.attributes.is_empty()),
+            ("groups", partner.groups.is_some()),
+            ("permissions", !partner.permissions.is_empty()),
+        ];
+        for (key, _) in set.into_iter().filter(|(_, set)| *set) {
+            let name = &partner.name;
+            all.push(format!(
+                "saml_idp {name}: {key} does nothing without create_users: who is in users.toml is as that says"
+            ));
+        }
+    }
     all.sort();
     all
 }

@@ -1,7 +1,7 @@
 //! The SAML assertion flow: a Response of the SSO IdP, for the one app that the policy names. Off unless it names one.
 use super::{
     Grant, Redeemed, TokenRequest, approved,
-    saml_bearer::{decode, exchanged, invalid, once, spoken_for},
+    saml_bearer::{decode, exchanged, invalid, may_grant, once, spoken_for},
 };
 use crate::{
     provider::{
@@ -36,9 +36,8 @@ impl Grant for SamlAssertion {
         }
         let bytes = decode(request.params.require("assertion", "assertion is missing")?).map_err(invalid)?;
         let passed = read(&bytes, Kind::Response).map_err(invalid)?;
-        let partner = cx.policy.saml.partners.get(&passed.issuer).filter(|p| p.idp.valid_at(cx.now));
-        let partner =
-            partner.ok_or_else(|| invalid(format_args!("{:?} is no IdP of ours at present", passed.issuer)))?;
+        let partner = cx.policy.saml.usable(&passed.issuer, cx.now).map_err(invalid)?;
+        may_grant(partner)?;
         let verified = passed.verify(&partner.idp.keys).map_err(invalid)?;
         let accepted = exchanged(&verified, &partner.idp.entity, client.assertion_lifetime, cx)?;
         let subject = spoken_for(partner, &verified, cx).await?;

@@ -69,13 +69,9 @@ pub async fn spoken(field: &str, client: &Client, cx: &Cx) -> Result<Spoken, OAu
     let passed = read(&bytes, Kind::Assertion).map_err(invalid)?;
     let partner = cx.policy.saml.partners.get(&passed.issuer);
     let (subject, accepted, once) = match partner {
-        Some(partner) if !partner.grants => {
-            return Err(invalid(format_args!("{} may not grant: grants = true is not set", partner.name)));
-        }
-        Some(partner) if !partner.idp.valid_at(cx.now) => {
-            return Err(invalid(format_args!("the metadata of {} has expired", partner.name)));
-        }
         Some(partner) => {
+            may_grant(partner)?;
+            cx.policy.saml.usable(&passed.issuer, cx.now).map_err(invalid)?;
             let verified = passed.verify(&partner.idp.keys).map_err(invalid)?;
             let accepted = exchanged(&verified, &partner.idp.entity, client.assertion_lifetime, cx)?;
             let once = once(&verified, &accepted);
@@ -91,9 +87,15 @@ pub async fn spoken(field: &str, client: &Client, cx: &Cx) -> Result<Spoken, OAu
     Ok(Spoken { subject, partner, expires: accepted.remember.plus(-SKEW), once })
 }
 
+/// Refuses an IdP whose assertions are not exchanged for tokens.
+pub fn may_grant(partner: &Partner) -> Result<(), OAuthError> {
+    let refused = || invalid(format_args!("{} may not grant: grants = true is not set", partner.name));
+    partner.grants.then_some(()).ok_or_else(refused)
+}
+
 /// The user whom `partner` names, if it may speak for them.
 pub async fn spoken_for(partner: &Partner, verified: &Verified, cx: &Cx) -> Result<String, OAuthError> {
-    let name = partner.username(&verified.assertion).ok_or_else(|| invalid("it names no user"))?;
+    let name = partner.username(&verified.assertion).map_err(invalid)?;
     cx.spoken_for_by(partner, name).await?.map_err(invalid)?;
     Ok(name.to_owned())
 }

@@ -1,7 +1,8 @@
 //! Whom we trust in SAML, and as whom we speak it.
 use crate::{
+    clock::Timestamp,
     model::{Level, Profile},
-    saml::{Assertion, IdentityProvider, ServiceProvider, TrustedKeys},
+    saml::{Assertion, IdentityProvider, ServiceProvider, TrustedKeys, instant},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -13,6 +14,9 @@ use std::{
 pub const ACS: &str = "/oauth2/saml/acs";
 /// Where logout messages come.
 pub const LOGOUT: &str = "/oauth2/saml/logout";
+
+/// How long before metadata expires it is warned of, seconds.
+const EXPIRES_SOON: i64 = 14 * 86_400;
 
 /// Part of a policy.
 #[derive(Clone, Debug, Default)]
@@ -68,12 +72,52 @@ pub struct Partner {
     pub permissions: BTreeMap<String, BTreeSet<String>>,
 }
 
+/// Why messages of an IdP are not taken; for the log alone.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// No table names it.
+    #[error("{0:?} is no IdP of ours")]
+    Unknown(String),
+    /// Its metadata says nothing any more (SAML Metadata §2.3.1).
+    #[error("the metadata of {name} was valid until {}; now {}", instant::text(*until), instant::text(*now))]
+    Expired {
+        /// The partner's name.
+        name: String,
+        /// Its `validUntil`.
+        until: Timestamp,
+        /// The time it was asked for.
+        now: Timestamp,
+    },
+}
+
+/// Why an assertion names no user of ours; for the log alone.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Nameless {
+    /// No name, or several.
+    #[error("it names no user: {0} has to hold exactly one name")]
+    Missing(String),
+    /// A name made for one sign-on (SAML Core §8.3.8): the next time it would be somebody else.
+    #[error(
+        "its NameID is transient, another one each time: set username of saml_idp {0} to an attribute, or name_format to a format that lasts"
+    )]
+    Transient(String),
+}
+
+const TRANSIENT: &str = "urn:oasis:names:tc:SAML:2.0:nameid-format:transient";
+
 impl Partner {
-    /// The user of ours that an assertion speaks of: exactly one name, or none.
-    pub fn username<'a>(&self, assertion: &'a Assertion) -> Option<&'a str> {
-        let Some(attribute) = &self.username else { return assertion.name_id.as_ref().map(|n| n.value.as_str()) };
+    /// The user of ours that an assertion speaks of: exactly one name that lasts, or why there is none.
+    pub fn username<'a>(&self, assertion: &'a Assertion) -> Result<&'a str, Nameless> {
+        let missing = |of: &str| Nameless::Missing(of.to_owned());
+        let Some(attribute) = &self.username else {
+            let name = assertion.name_id.as_ref().ok_or_else(|| missing("NameID"))?;
+            if name.format.as_deref() == Some(TRANSIENT) {
+                return Err(Nameless::Transient(self.name.clone()));
+            }
+            return Ok(&name.value);
+        };
         let mut values = assertion.values(attribute);
-        values.next().filter(|name| !name.is_empty() && values.next().is_none())
+        values.next().filter(|name| !name.is_empty() && values.next().is_none()).ok_or_else(|| missing(attribute))
     }
 }
 
@@ -103,6 +147,25 @@ impl Partner {
 }
 
 impl Saml {
+    /// The partner whose `entityID` is `entity`, if its metadata still speaks at `now`.
+    pub fn usable(&self, entity: &str, now: Timestamp) -> Result<&Arc<Partner>, Unusable> {
+        let partner = self.partners.get(entity).ok_or_else(|| Unusable::Unknown(entity.to_owned()))?;
+        match partner.idp.valid_until {
+            Some(until) if until <= now => Err(Unusable::Expired { name: partner.name.clone(), until, now }),
+            Some(_) | None => Ok(partner),
+        }
+    }
+
+    /// Partners whose metadata has expired at `now`, or will within two weeks: in words, for whoever starts or checks.
+    pub fn expiring(&self, now: Timestamp) -> Vec<String> {
+        let told = |p: &Arc<Partner>| {
+            let until = p.idp.valid_until.filter(|until| *until <= now.plus(EXPIRES_SOON))?;
+            let ends = instant::text(until);
+            Some(format!("saml_idp {}: its metadata is valid until {ends}, and its messages are refused after", p.name))
+        };
+        self.partners.values().filter_map(told).collect()
+    }
+
     /// The partner that signs in the people of the domain that `name` ends with.
     pub fn for_domain(&self, name: &str) -> Option<&Arc<Partner>> {
         let domain = name.rsplit_once('@')?.1.to_ascii_lowercase();

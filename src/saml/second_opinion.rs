@@ -7,6 +7,14 @@ use super::refusal::Refused;
 /// Whether a second verifier is built in.
 pub const BUILT_IN: bool = cfg!(feature = "xmlsec");
 
+/// What is told at the start where the second verifier is not built in.
+pub const fn absence(built_in: bool) -> Option<&'static str> {
+    if built_in {
+        return None;
+    }
+    Some("built without the feature xmlsec: SAML signatures are verified by the Rust verifier alone")
+}
+
 /// Whether libxmlsec1 verifies `text` with the same certificates too, and saw the very same canonical bytes.
 #[cfg(feature = "xmlsec")]
 pub fn agrees(text: &str, certificates: &[&[u8]], bytes: &[u8]) -> Result<(), Refused> {
@@ -38,4 +46,13 @@ pub fn agrees(text: &str, certificates: &[&[u8]], bytes: &[u8]) -> Result<(), Re
 #[allow(clippy::unnecessary_wraps)] // the other build's answer
 pub fn agrees(_text: &str, _certificates: &[&[u8]], _bytes: &[u8]) -> Result<(), Refused> {
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_build_with_one_verifier_says_so() {
+        assert_eq!(super::absence(true), None);
+        assert!(super::absence(false).is_some_and(|told| told.contains("xmlsec") && told.contains("alone")));
+    }
 }

@@ -59,6 +59,20 @@ fn s63_mistakes_of_the_tables_are_told_with_file_line_and_key() {
 }
 
 #[test]
+fn settings_without_effect_and_metadata_that_ends_are_warned_of() {
+    let (mut gate, _) = stage();
+    gate.run();
+    let told = || text(&gate.command(&["check"], "").stderr);
+    assert!(!told().contains("saml_idp"), "{}", told());
+    gate.edit("conf/portcullis.toml", "existing_users = true\n", "existing_users = true\ngroups = \"groups\"\n");
+    assert!(told().contains("warning: saml_idp corp: groups does nothing without create_users"), "{}", told());
+    let past = idp_metadata(&[(None, &RSA.certificate)], " validUntil=\"2020-01-01T00:00:00Z\"");
+    fs::write(gate.path("conf/corp.xml"), past).unwrap();
+    let warning = "warning: saml_idp corp: its metadata is valid until 2020-01-01T00:00:00Z";
+    assert!(told().contains(warning), "{}", told());
+}
+
+#[test]
 fn metadata_is_taken_up_while_the_gate_runs() {
     let (mut gate, _) = stage();
     gate.run();
@@ -102,6 +116,13 @@ fn explain_finds_in_the_configuration_what_its_arguments_leave_open() {
     let other = gate.path("other.xml").display().to_string();
     let (good, told) = explain(&message, &["--metadata", &other]);
     assert!(!good && told.contains("NO  signature: "), "{told}");
+    // Without a request it is judged as the server would: this IdP may not begin by itself.
+    let unasked = Says { in_response_to: None, ..here.clone() };
+    fs::write(gate.path("saved"), unasked.signed(&RSA, Signs::Both)).unwrap();
+    let (saved, at) = (gate.path("saved").display().to_string(), portcullis::saml::instant::text(NOW));
+    let out = gate.command(&["saml", "explain", &saved, "--at", &at], "");
+    assert!(!out.status.success() && text(&out.stdout).contains("NO  InResponseTo"), "{}", text(&out.stdout));
+    assert!(text(&out.stdout).contains("ok  username: alice@corp.example"), "{}", text(&out.stdout));
     let stranger = Says { issuer: "https://nobody.example".to_owned(), ..here };
     let (good, told) = explain(&stranger.signed(&RSA, Signs::Both), &[]);
     assert!(!good && told.contains("NO  metadata: https://nobody.example is no IdP of ours"), "{told}");

@@ -245,10 +245,10 @@ async fn an_app_proves_itself_by_a_saml_assertion_with_itself_as_subject() {
 
 #[tokio::test]
 async fn the_assertion_flow_is_off_until_an_app_is_named_for_it() {
-    let on = |app_name: Option<&'static str>| {
+    let on = |app_name: Option<&'static str>, grants: bool| {
         move |policy: &mut Policy| {
             app(policy, AuthMethod::ClientSecret);
-            policy.saml.partners.insert("https://idp.example".to_owned(), Arc::new(partner(&RSA, false)));
+            policy.saml.partners.insert("https://idp.example".to_owned(), Arc::new(partner(&RSA, grants)));
             policy.saml.assertion_app = app_name.map(Into::into);
         }
     };
@@ -261,10 +261,12 @@ async fn the_assertion_flow_is_off_until_an_app_is_named_for_it() {
         change(&mut says);
         URL_SAFE_NO_PAD.encode(says.signed(&RSA, Signs::Both))
     };
-    let world = world_with(on(None)).await;
+    let world = world_with(on(None, true)).await;
     let (_, body) = ask(&world, &response(&world, |_| {})).await;
     assert_eq!(body["error"], "unsupported_grant_type");
-    let world = world_with(on(Some("app"))).await;
+    let world = world_with(on(Some("app"), false)).await;
+    assert_eq!(ask(&world, &response(&world, |_| {})).await.1["error"], "invalid_grant", "grants = false");
+    let world = world_with(on(Some("app"), true)).await;
     let first = response(&world, |_| {});
     let (status, body) = ask(&world, &first).await;
     assert_eq!(status, 200, "{body}");

@@ -331,3 +331,34 @@ async fn by_redirect_the_query_is_signed_and_our_metadata_says_who_we_are() {
     assert_eq!(post(&without, "<x/>", None).await.status, 400);
     assert_eq!(Browser::new(&without).get("/oauth2/saml/nothing").await.status, 404);
 }
+
+#[tokio::test]
+async fn a_name_made_for_one_sign_on_becomes_no_user_and_expired_metadata_signs_nobody_in() {
+    let world = world_with(|policy| saml(policy, |p| (p.create_users, p.idp_initiated) = (true, true))).await;
+    let message = |world: &World, format: &str| {
+        let says = Says { name_id: "_d3adb33f".to_owned(), ..says(world, None) };
+        let assertion = says.assertion().replace(ISSUED_FORMAT, format);
+        says.response(&RSA.sign(&assertion, &says.assertion_id))
+    };
+    let transient = message(&world, "urn:oasis:names:tc:SAML:2.0:nameid-format:transient");
+    assert_eq!(post(&world, &transient, None).await.status, 400);
+    let lasting = message(&world, "urn:oasis:names:tc:SAML:2.0:nameid-format:persistent");
+    assert!(post(&world, &lasting, None).await.to.starts_with("/oauth2/saml/finish?t="), "its twin");
+    // What expires is refused from that second on.
+    let until = world.clock.now().plus(60);
+    world.reload(|policy| {
+        saml(policy, |p| {
+            p.idp_initiated = true;
+            p.idp.valid_until = Some(until);
+        });
+    });
+    let good = |world: &World| says(world, None).signed(&RSA, Signs::Both);
+    assert!(post(&world, &good(&world), None).await.to.starts_with("/oauth2/saml/finish?t="));
+    world.clock.advance(60);
+    assert_eq!(post(&world, &good(&world), None).await.status, 400);
+    let policy = world.policy.load();
+    let why = |entity: &str| policy.saml.usable(entity, world.clock.now()).unwrap_err().to_string();
+    let told = "the metadata of corp was valid until 1970-01-12T13:47:40Z; now 1970-01-12T13:47:40Z";
+    assert_eq!(why("https://idp.example"), told);
+    assert_eq!(why("https://two.example"), "\"https://two.example\" is no IdP of ours");
+}

@@ -30,6 +30,51 @@ fn s50_what_is_signed_is_read_and_only_that() {
     assert_eq!(read(signed.as_bytes(), Kind::Response).unwrap_err().refusal, Refusal::Root);
 }
 
+/// libxmlsec1 has its own word: a verifier that always said yes would pass everything else here.
+#[cfg(feature = "xmlsec")]
+#[test]
+fn s50_the_second_verifier_refuses_other_bytes_and_other_keys() {
+    use portcullis::saml::second_opinion::agrees;
+    let says = Says::default();
+    for idp in [&*RSA, &*P256] {
+        let message = says.signed(idp, Signs::Assertion);
+        let (bytes, own) = (says.assertion(), [idp.certificate.as_slice()]);
+        agrees(&message, &own, bytes.as_bytes()).unwrap();
+        let refused = |text: &str, keys: &[&[u8]], bytes: &str| {
+            assert_eq!(agrees(text, keys, bytes.as_bytes()).unwrap_err().refusal, Refusal::SecondOpinion);
+        };
+        refused(&message, &own, &bytes.replace("alice@", "alicf@"));
+        refused(&message, &own, &bytes[..bytes.len() - 1]);
+        refused(&message.replace("alice@", "alicf@"), &own, &bytes);
+        refused(&message, &[&OTHER.certificate], &bytes);
+        refused(&message, &[], &bytes);
+    }
+}
+
+#[test]
+fn s51_whatever_is_encrypted_is_refused_before_any_key_is_looked_at() {
+    let message = Says::default().signed(&RSA, Signs::Both);
+    let piece = |from: &str, to: &str| {
+        let begin = message.find(from).unwrap();
+        message[begin..begin + message[begin..].find(to).unwrap() + to.len()].to_owned()
+    };
+    let encrypted = |name: &str| {
+        let assertion = crate::saml_messages::ASSERTION;
+        let data = "<x:EncryptedData xmlns:x=\"http://www.w3.org/2001/04/xmlenc#\"></x:EncryptedData>";
+        format!("<saml:{name} xmlns:saml=\"{assertion}\">{data}</saml:{name}>")
+    };
+    for (name, from, to) in [
+        ("EncryptedAssertion", "<saml:Assertion", "</saml:Assertion>"),
+        ("EncryptedID", "<saml:NameID", "</saml:NameID>"),
+        ("EncryptedAttribute", "<saml:Attribute ", "</saml:Attribute>"),
+    ] {
+        let mutant = message.replace(&piece(from, to), &encrypted(name));
+        assert_ne!(mutant, message);
+        let refused = read(mutant.as_bytes(), Kind::Response).unwrap_err();
+        assert_eq!(refused.refusal, Refusal::Encrypted, "{name}: {refused}");
+    }
+}
+
 #[test]
 fn s63_without_a_trusted_key_nothing_is_accepted() {
     let message = Says::default().signed(&RSA, Signs::Both);

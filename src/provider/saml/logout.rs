@@ -72,10 +72,7 @@ pub async fn page(visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
 
 fn came(visit: &Visit<'_>) -> Result<Came, OAuthError> {
     let cx = visit.cx;
-    let from = |issuer: &str| {
-        let known = cx.policy.saml.partners.get(issuer).filter(|p| p.idp.valid_at(cx.now)).cloned();
-        known.ok_or_else(|| refused(format_args!("{issuer:?} is no IdP of ours at present")))
-    };
+    let from = |issuer: &str| cx.policy.saml.usable(issuer, cx.now).cloned().map_err(refused);
     let same = |logout: Logout, issuer: &str| match logout.issuer() == issuer {
         true => Ok(logout),
         false => Err(Refusal::Issuer.with(format_args!("{} is signed, {issuer} was read", logout.issuer()))),

@@ -113,8 +113,7 @@ pub async fn acs(visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
     let form = Params::of_form(visit.request)?;
     let bytes = binding::from_field(form.require("SAMLResponse", "SAMLResponse is missing")?).map_err(refused)?;
     let passed = read(&bytes, Kind::Response).map_err(refused)?;
-    let partner = cx.policy.saml.partners.get(&passed.issuer).filter(|p| p.idp.valid_at(cx.now));
-    let partner = partner.ok_or_else(|| refused(format_args!("{:?} is no IdP of ours at present", passed.issuer)))?;
+    let partner = cx.policy.saml.usable(&passed.issuer, cx.now).map_err(refused)?;
     let pending = pending(form.get("RelayState"), partner, cx).await?;
     let told = |why: &dyn std::fmt::Display| refused(format_args!("{}, {}: {why}", partner.name, passed.id));
     let verified = passed.verify(&partner.idp.keys).map_err(|why| told(&why))?;
@@ -137,7 +136,7 @@ pub async fn acs(visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
     if begun.is_some_and(|begun| authenticated < begun.plus(-SKEW)) {
         return Err(told(&"they were to sign in anew, and the IdP remembered them"));
     }
-    let user = partner.username(&verified.assertion).ok_or_else(|| told(&"it names no user"))?;
+    let user = partner.username(&verified.assertion).map_err(|why| told(&why))?;
     let ticket = Ticket {
         relay: pending.map(|(relay, ..)| relay),
         user: user.to_owned(),
