@@ -215,7 +215,7 @@ impl<'a> Told<'a> {
             "last_modified_date": self.modified(),
             "is_app_installed": true, "custom_attributes": self.policies.attributes_of(self.user),
             "custom_permissions": self.custom_permissions(),
-            "mobile_policy": {"screen_lock": null, "pin_length": null},
+            "mobile_policy": {},
         })
     }
 }

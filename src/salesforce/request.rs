@@ -32,6 +32,7 @@ fn pairs(encoded: &[u8]) -> Pairs {
 /// The parameters of an authorization request: a challenge without method is S256 here, and `immediate` is a prompt.
 pub fn authorization(query: &[u8]) -> String {
     let mut all = pairs(query);
+    all.retain(|(name, value)| name != "code_challenge_method" || !value.is_empty());
     if value(&all, "code_challenge").is_some() && value(&all, "code_challenge_method").is_none() {
         all.push(("code_challenge_method".to_owned(), "S256".to_owned()));
     }
@@ -123,6 +124,8 @@ mod tests {
     #[test]
     fn s4_a_challenge_without_method_is_s256_here_and_immediate_a_prompt() {
         assert_eq!(authorization(b"code_challenge=x"), "code_challenge=x&code_challenge_method=S256");
+        let empty = authorization(b"code_challenge=x&code_challenge_method=");
+        assert_eq!(empty, "code_challenge=x&code_challenge_method=S256");
         assert_eq!(
             authorization(b"code_challenge=x&code_challenge_method=plain"),
             "code_challenge=x&code_challenge_method=plain"
