@@ -74,7 +74,10 @@ impl Watch {
 
     /// Returns when a stream must end; never for anything else.
     pub async fn ended(&self) {
-        self.told.notified().await;
+        // Who asks again must not wait for a word that was taken before: what is held is set first.
+        if self.held.get().is_none() {
+            self.told.notified().await;
+        }
         let Some(held) = self.held.get() else { return std::future::pending().await };
         while held.holds() {
             tokio::time::sleep(LOOK).await;
