@@ -180,7 +180,17 @@ fn believed(name: &str, ours: &[&str; 4]) -> bool {
     if !begins("x-") && !begins("forwarded") && !ours.iter().any(|known| begins(known)) {
         return false;
     }
-    let exact = ["forwarded", "x-original-url", "x-rewrite-url", "x-http-method-override", "x-real-ip", "x-request-id"];
+    let exact = [
+        "forwarded",
+        "x-original-url",
+        "x-rewrite-url",
+        "x-http-method-override",
+        "x-http-method",
+        "x-method-override",
+        "x-real-ip",
+        "x-request-id",
+        "x-sfdc-session",
+    ];
     let begun = [
         "x-auth-",
         "x-forwarded-",
@@ -219,6 +229,9 @@ mod tests {
             "X-Amzn-Mtls-Clientcert-Leaf",
             "X-ARR-ClientCert",
             "X.TLS.Client.Cert",
+            "X-HTTP-Method",
+            "x_method_override",
+            "X-SFDC-Session",
         ] {
             assert!(believed(name, &ours), "{name}");
         }
