@@ -36,7 +36,7 @@ pub struct Watch {
 pub struct Held {
     /// For whom.
     pub opened: Arc<Opened>,
-    /// Along which route.
+    /// Along which route, as it was then.
     pub route: Arc<Route>,
     /// From where.
     pub address: Option<IpAddr>,
@@ -55,9 +55,12 @@ pub struct Held {
 impl Held {
     fn holds(&self) -> bool {
         let now = self.clock.now();
-        let requirement = self.route.requirement(&self.method);
+        let policy = self.policy.load();
+        // The route as it is now: a reload may ask for more, or have taken it away.
+        let Some(route) = policy.routes.named(&self.route.name) else { return false };
+        let requirement = route.requirement(&self.method);
         self.tokens.alive(&self.opened, now).is_ok()
-            && guard::entitled(&self.policy.load(), (&self.route, requirement), &self.opened, self.address, now).is_ok()
+            && guard::entitled(&policy, (route, requirement), &self.opened, self.address, now).is_ok()
     }
 }
 

@@ -92,6 +92,11 @@ impl Table {
         self.routes.iter()
     }
 
+    /// The route of this name.
+    pub fn named(&self, name: &str) -> Option<&Arc<Route>> {
+        self.routes.iter().find(|route| *route.name == *name)
+    }
+
     /// Names of routes that can never match: an earlier one takes all they could.
     pub fn unreachable(&self) -> Vec<String> {
         let covers = |a: &Route, b: &Route| {
