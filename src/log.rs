@@ -91,8 +91,8 @@ fn write(sink: impl Write, lines: &Receiver<Message>) {
         for message in std::iter::once(first).chain(lines.try_iter()) {
             match message {
                 // A full disk or a closed pipe must not end the process.
-                Message::Line(line) => drop(writeln!(sink, "{line}")),
-                Message::Text(line) => drop(writeln!(sink, "{line}")),
+                Message::Line(line) => drop(writeln!(sink, "{}", plain(line.to_string()))),
+                Message::Text(line) => drop(writeln!(sink, "{}", plain(line))),
                 Message::Flush(done) => {
                     let _ = sink.flush();
                     let _ = done.send(());
@@ -101,6 +101,24 @@ fn write(sink: impl Write, lines: &Receiver<Message>) {
         }
         let _ = sink.flush();
     }
+}
+
+/// `line`, a JSON text, with DEL and the C1 controls escaped too: JSON lets them pass, and a terminal obeys some of them.
+fn plain(line: String) -> String {
+    let commands = |c: char| ('\u{7f}'..='\u{9f}').contains(&c);
+    if line.is_ascii() && !line.contains('\u{7f}') || !line.contains(commands) {
+        return line;
+    }
+    // They stand inside strings alone, where JSON takes an escape for any character.
+    let mut escaped = String::with_capacity(line.len() + 16);
+    for c in line.chars() {
+        if commands(c) {
+            escaped.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
 }
 
 /// What libraries report, as JSON lines on standard error; warnings and worse.
@@ -130,5 +148,19 @@ pub fn take_diagnostics() {
     // An error means that the host has a logger of its own, which then gets them.
     if ::log::set_boxed_logger(Box::new(Diagnostics(Log::stderr()))).is_ok() {
         ::log::set_max_level(::log::LevelFilter::Warn);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s66_what_a_terminal_obeys_is_escaped_and_still_the_same_json() {
+        let event = serde_json::json!({"path": "/\u{9b}31m\u{7f}\u{85}é\u{a0}"});
+        let line = plain(event.to_string());
+        assert!(!line.contains(|c: char| ('\u{7f}'..='\u{9f}').contains(&c)), "{line:?}");
+        assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), event);
+        assert!(line.contains('é'), "text stays text: {line}");
     }
 }

@@ -10,7 +10,13 @@ const LENGTH: &[u8] = b"\ncontent-length";
 /// Whether one reading alone is possible; `raw` is an HTTP/1 header as its bytes came, and nothing over HTTP/2, where
 /// no bytes could be read in two ways.
 pub fn sound(raw: &[u8], request: &RequestHeader) -> bool {
-    (raw.is_empty() || names(raw, request)) && unambiguous(raw, &request.headers)
+    (raw.is_empty() || names(raw, request)) && is_spelt(request.method.as_str()) && unambiguous(raw, &request.headers)
+}
+
+/// Methods are case-sensitive (RFC 9110 §9.1), and many upstreams do not know it: `post` must not pass for something else
+/// than `POST` here and for `POST` there.
+fn is_spelt(method: &str) -> bool {
+    !method.bytes().any(|b| b.is_ascii_lowercase())
 }
 
 /// Whether the first line is what will be forwarded: Pingora drops a fragment.
@@ -60,6 +66,11 @@ mod tests {
         let request = RequestHeader::build("GET", b"/a", None).unwrap();
         assert!(names(b"GET /a HTTP/1.1\r\n\r\n", &request));
         assert!(!names(b"GET /a#b HTTP/1.1\r\n\r\n", &request) && !names(b"GET /a b HTTP/1.1\r\n\r\n", &request));
+    }
+
+    #[test]
+    fn s66_a_method_has_one_spelling() {
+        assert!(is_spelt("POST") && is_spelt("M-SEARCH") && !is_spelt("post") && !is_spelt("Post"));
     }
 
     #[test]

@@ -2,15 +2,18 @@
 use super::ctx::{Admitted, Ctx};
 use crate::{
     clock::Timestamp,
-    policy::route::{Protocol, Rewrite, TokenRelay},
+    policy::route::{HeaderRules, Protocol, Rewrite, TokenRelay},
     provider::possession::HEADER,
     token::Tokens,
 };
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{AUTHORIZATION, COOKIE, TE},
+    header::{AUTHORIZATION, COOKIE, SET_COOKIE, TE},
 };
-use pingora::{http::RequestHeader, prelude::*};
+use pingora::{
+    http::{RequestHeader, ResponseHeader},
+    prelude::*,
+};
 
 /// The request's identifier, for the upstream and the caller.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -75,7 +78,7 @@ pub async fn identify(
             headers.append(name, value);
         }
         if let Some(terms) = terms {
-            terms.request_headers.apply(&mut headers);
+            apply(&terms.request_headers, &mut headers);
         }
         if route.upstream.protocol == Protocol::Grpc {
             // Hop by hop, so Pingora has taken it away, and without it there are no trailers.
@@ -115,6 +118,37 @@ pub async fn identify(
         }
         Ok(headers)
     })
+}
+
+/// Sets and removes headers, in whatever spelling they came.
+fn apply(rules: &HeaderRules, headers: &mut HeaderMap) {
+    for name in rules.remove.iter().chain(rules.set.iter().map(|(name, _)| name)) {
+        let alike = |came: &&HeaderName| spelt(came.as_str().as_bytes(), name.as_str());
+        let all: Vec<HeaderName> = headers.keys().filter(alike).cloned().collect();
+        for came in &all {
+            headers.remove(came);
+        }
+    }
+    for (name, value) in &rules.set {
+        headers.insert(name, value.clone());
+    }
+}
+
+/// Takes our own cookies out of an upstream's answer: one on the issuer's host could put a session of its choice there.
+pub fn keep_our_cookies(response: &mut ResponseHeader) -> Result<()> {
+    let ours = |line: &HeaderValue| {
+        // A cookie without a name is sent back as its value alone, which would then read like one of ours.
+        let line = line.as_bytes();
+        let begin = line.iter().position(|b| !b" \t=".contains(b)).unwrap_or(line.len());
+        line[begin..].starts_with(OWN_COOKIES.as_bytes())
+    };
+    let all = response.headers.get_all(SET_COOKIE);
+    if !all.iter().any(ours) {
+        return Ok(());
+    }
+    let kept: Vec<HeaderValue> = all.iter().filter(|line| !ours(line)).cloned().collect();
+    response.remove_header(&SET_COOKIE);
+    kept.into_iter().try_for_each(|line| response.append_header(SET_COOKIE, line).map(|_| ()))
 }
 
 /// Changes the headers in one go. Pingora keeps the spelling of each name in a second map that every single change has
@@ -187,7 +221,17 @@ fn believed(name: &str, ours: &[&str; 4]) -> bool {
     if !begins("x-") && !begins("forwarded") && !ours.iter().any(|known| begins(known)) {
         return false;
     }
-    let exact = ["forwarded", "x-original-url", "x-rewrite-url", "x-http-method-override", "x-real-ip", "x-request-id"];
+    let exact = [
+        "forwarded",
+        "x-original-url",
+        "x-rewrite-url",
+        "x-http-method-override",
+        "x-http-method",
+        "x-method-override",
+        "x-real-ip",
+        "x-request-id",
+        "x-sfdc-session",
+    ];
     let begun = [
         "x-auth-",
         "x-forwarded-",
@@ -205,6 +249,29 @@ fn believed(name: &str, ours: &[&str; 4]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_upstream_sets_no_cookie_of_ours_and_a_rule_knows_every_spelling() {
+        let mut response = ResponseHeader::build(200, None).unwrap();
+        let lines =
+            ["a=1", "__Host-portcullis-gate=x; Path=/", " __Host-portcullis=x", "=__Host-portcullis-gate=x", "b=2"];
+        lines.iter().for_each(|line| drop(response.append_header(SET_COOKIE, *line).unwrap()));
+        keep_our_cookies(&mut response).unwrap();
+        let kept: Vec<_> = response.headers.get_all(SET_COOKIE).iter().collect();
+        assert_eq!(kept, ["a=1", "b=2"]);
+        let name = HeaderName::from_static;
+        let set = vec![(name("x-env"), HeaderValue::from_static("test"))];
+        let rules = HeaderRules { set, remove: vec![name("x-secret")] };
+        let mut headers = HeaderMap::new();
+        for came in ["x_env", "x.env", "x-env", "x_secret", "x-other"] {
+            headers.append(name(came), HeaderValue::from_static("client"));
+        }
+        apply(&rules, &mut headers);
+        assert_eq!(
+            (headers.len(), &headers["x-env"], &headers["x-other"]),
+            (2, &"test".parse().unwrap(), &"client".parse().unwrap())
+        );
+    }
 
     #[test]
     fn s62_every_spelling_of_an_identity_header_is_foreign() {
@@ -226,6 +293,9 @@ mod tests {
             "X-Amzn-Mtls-Clientcert-Leaf",
             "X-ARR-ClientCert",
             "X.TLS.Client.Cert",
+            "X-HTTP-Method",
+            "x_method_override",
+            "X-SFDC-Session",
         ] {
             assert!(believed(name, &ours), "{name}");
         }

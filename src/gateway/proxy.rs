@@ -280,6 +280,7 @@ impl ProxyHttp for Gateway {
             counts.upstream(&self.metrics, &ctx.route).observe(sent.elapsed().as_secs_f64());
         }
         balance::answered(ctx, response);
+        identity::keep_our_cookies(response)?;
         if let Some(admitted) = &ctx.admitted {
             let route = admitted.permit.route();
             if is_stream(response)

@@ -36,7 +36,7 @@ pub struct Watch {
 pub struct Held {
     /// For whom.
     pub opened: Arc<Opened>,
-    /// Along which route.
+    /// Along which route, as it was then.
     pub route: Arc<Route>,
     /// From where.
     pub address: Option<IpAddr>,
@@ -55,9 +55,12 @@ pub struct Held {
 impl Held {
     fn holds(&self) -> bool {
         let now = self.clock.now();
-        let requirement = self.route.requirement(&self.method);
+        let policy = self.policy.load();
+        // The route as it is now: a reload may ask for more, or have taken it away.
+        let Some(route) = policy.routes.named(&self.route.name) else { return false };
+        let requirement = route.requirement(&self.method);
         self.tokens.alive(&self.opened, now).is_ok()
-            && guard::entitled(&self.policy.load(), (&self.route, requirement), &self.opened, self.address, now).is_ok()
+            && guard::entitled(&policy, (route, requirement), &self.opened, self.address, now).is_ok()
     }
 }
 
@@ -74,7 +77,10 @@ impl Watch {
 
     /// Returns when a stream must end; never for anything else.
     pub async fn ended(&self) {
-        self.told.notified().await;
+        // Who asks again must not wait for a word that was taken before: what is held is set first.
+        if self.held.get().is_none() {
+            self.told.notified().await;
+        }
         let Some(held) = self.held.get() else { return std::future::pending().await };
         while held.holds() {
             tokio::time::sleep(LOOK).await;

@@ -66,7 +66,12 @@ impl std::fmt::Debug for Buckets {
 impl Buckets {
     /// Nothing counted; a caller unseen for `window` has used nothing.
     pub fn new(window: Duration) -> Self {
-        let cells = moka::sync::Cache::builder().max_capacity(CALLERS).time_to_idle(window).build();
+        let cells = moka::sync::Cache::builder()
+            .max_capacity(CALLERS)
+            // The usual policy would rather forget the newcomer, whose every request would then be the first.
+            .eviction_policy(moka::policy::EvictionPolicy::lru())
+            .time_to_idle(window)
+            .build();
         Self { cells, begun: Instant::now() }
     }
 }

@@ -44,41 +44,57 @@ impl Table {
 
     /// The most specific route for a canonical path.
     pub fn find(&self, host: &str, path: &str, method: &str) -> Found {
-        let mut best: Option<usize> = None;
-        let mut known = BTreeSet::new();
-        let mut consider = |at: &usize| {
-            let route = &self.routes[*at];
-            if route.host.as_deref().is_some_and(|h| h != host) || !route.path.matches(path) {
-                return;
-            }
-            if route.methods.is_empty() || route.methods.contains(method) {
-                best = Some(best.map_or(*at, |b| b.min(*at)));
-            } else {
-                known.extend(route.methods.iter().map(String::as_str));
+        // Host and path choose first: a method that the best of them does not take falls through to no other.
+        let mut best: Option<(usize, &Vec<usize>)> = None;
+        let covers = |at: &&usize| {
+            let route = &self.routes[**at];
+            route.host.as_deref().is_none_or(|h| h == host) && route.path.matches(path)
+        };
+        // In order, so the first that covers is the best of its like.
+        let first = |alike: Option<&'_ Vec<usize>>| alike.and_then(|alike| alike.iter().find(covers)).copied();
+        let better = |best: Option<(usize, &Vec<usize>)>, at: usize| best.is_none_or(|(known, _)| at < known);
+        let mut consider = |alike| {
+            if let (Some(at), Some(alike)) = (first(alike), alike)
+                && better(best, at)
+            {
+                best = Some((at, alike));
             }
         };
-        self.exact.get(path).into_iter().flatten().for_each(&mut consider);
+        consider(self.exact.get(path));
         if !self.pattern.is_empty() {
             let segments = path.bytes().filter(|b| *b == b'/').count();
-            self.pattern.get(&segments).into_iter().flatten().for_each(&mut consider);
+            consider(self.pattern.get(&segments));
         }
         if !self.prefix.is_empty() {
             let mut ancestor = Some(path);
             while let Some(prefix) = ancestor {
-                self.prefix.get(prefix).into_iter().flatten().for_each(&mut consider);
+                consider(self.prefix.get(prefix));
                 ancestor = prefix.rfind('/').map(|end| &prefix[..end]);
             }
         }
-        match best {
-            Some(at) => Found::Route(self.routes[at].clone()),
-            None if known.is_empty() => Found::NotFound,
-            None => Found::MethodNotAllowed(known.into_iter().collect::<Vec<_>>().join(", ")),
+        let Some((at, alike)) = best else { return Found::NotFound };
+        let chosen = &self.routes[at];
+        let takes = |route: &Route| route.methods.is_empty() || route.methods.contains(method);
+        if takes(chosen) {
+            return Found::Route(chosen.clone());
         }
+        let same = |route: &&Arc<Route>| route.host == chosen.host && route.path == chosen.path;
+        let others = alike.iter().map(|at| &self.routes[*at]).filter(same);
+        if let Some(other) = others.clone().find(|route| takes(route)) {
+            return Found::Route(other.clone());
+        }
+        let known: BTreeSet<&str> = others.flat_map(|route| route.methods.iter().map(String::as_str)).collect();
+        Found::MethodNotAllowed(known.into_iter().collect::<Vec<_>>().join(", "))
     }
 
     /// The routes, most specific first.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
         self.routes.iter()
+    }
+
+    /// The route of this name.
+    pub fn named(&self, name: &str) -> Option<&Arc<Route>> {
+        self.routes.iter().find(|route| *route.name == *name)
     }
 
     /// Names of routes that can never match: an earlier one takes all they could.
@@ -146,10 +162,17 @@ mod tests {
         assert_eq!(found("x", "/a/7", "PUT"), "/a/{id}GET,PUT");
         assert_eq!(found("x", "/a/7/8", "GET"), "/a/*GET");
         assert_eq!(found("h", "/a/me", "GET"), "h/a/*GET", "a named host comes first");
-        assert_eq!(found("x", "/a/7/8", "POST"), "/*");
+        assert_eq!(found("x", "/a/7/8", "POST"), "405 GET", "a weaker route is no way around");
+        assert_eq!(found("h", "/a/7", "PUT"), "405 GET", "nor is one for any host");
         assert_eq!(found("x", "/b", "GET"), "/*");
-        let table = Table::build(vec![route("/a/*", None, &["GET"]), route("/a/{id}", None, &["PUT"])]);
-        assert!(matches!(table.find("x", "/a/7", "POST"), Found::MethodNotAllowed(m) if m == "GET, PUT"));
+        let table = Table::build(vec![
+            route("/a/*", None, &["GET"]),
+            route("/a/*", None, &["PUT"]),
+            route("/a/{id}", None, &["PUT"]),
+        ]);
+        assert!(matches!(table.find("x", "/a/7", "GET"), Found::MethodNotAllowed(m) if m == "PUT"));
+        assert!(matches!(table.find("x", "/a/7/8", "PUT"), Found::Route(_)), "methods of one path, in two routes");
+        assert!(matches!(table.find("x", "/a/7/8", "POST"), Found::MethodNotAllowed(m) if m == "GET, PUT"));
         assert!(matches!(table.find("x", "/ab", "GET"), Found::NotFound));
     }
 
@@ -162,10 +185,10 @@ mod tests {
             let routes = all.flat_map(|p| hosts.map(|h| route(p, h, if p.len() % 2 == 0 { &["GET"] } else { &[] })));
             let table = Table::build(routes.collect());
             let method = if get { "GET" } else { "POST" };
-            let walked = table.iter().find(|r| {
-                r.host.as_deref().is_none_or(|h| h == host) && r.path.matches(&path)
-                    && (r.methods.is_empty() || r.methods.contains(method))
-            });
+            let best = table.iter().find(|r| r.host.as_deref().is_none_or(|h| h == host) && r.path.matches(&path));
+            let walked = best.and_then(|best| table.iter().find(|r| {
+                r.host == best.host && r.path == best.path && (r.methods.is_empty() || r.methods.contains(method))
+            }));
             let found = match table.find(&host, &path, method) {
                 Found::Route(route) => Some(route.name.clone()),
                 Found::MethodNotAllowed(_) | Found::NotFound => None,

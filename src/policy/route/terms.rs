@@ -40,18 +40,6 @@ impl std::fmt::Debug for HeaderRules {
     }
 }
 
-impl HeaderRules {
-    /// Changes `headers`.
-    pub fn apply(&self, headers: &mut HeaderMap) {
-        for name in &self.remove {
-            headers.remove(name);
-        }
-        for (name, value) in &self.set {
-            headers.insert(name, value.clone());
-        }
-    }
-}
-
 /// The beginning of a path exchanged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rewrite {
