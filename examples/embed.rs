@@ -52,7 +52,7 @@ impl ProxyHttp for TheirProxy {
 
     async fn upstream_request_filter(&self, _: &mut Session, rq: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
         let arrival = Arrival { client: None, scheme: "http" };
-        identity::identify(rq, ctx, admitted(ctx)?, arrival, &self.0.tokens, self.0.clock.now())
+        identity::identify(rq, ctx, admitted(ctx)?, arrival, &self.0.tokens, self.0.clock.now()).await
     }
 }
 
