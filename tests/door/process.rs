@@ -73,6 +73,8 @@ impl Gate {
     pub fn start() -> Self {
         let mut gate = Self::prepare();
         gate.run();
+        // Each listener begins by itself.
+        assert!(until(|| TcpStream::connect(("127.0.0.1", gate.https)).is_ok()));
         gate
     }
 

@@ -5,7 +5,7 @@ mod logs;
 mod paths;
 mod slow;
 
-use super::process::Gate;
+use super::process::{Gate, until};
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
@@ -140,6 +140,8 @@ pub fn tls_config(gate: &Gate, protocols: &[&str]) -> rustls::ClientConfig {
 pub fn tls(gate: &Gate, protocols: &[&str]) -> Tls {
     let config = tls_config(gate, protocols);
     let session = rustls::ClientConnection::new(config.into(), "localhost".try_into().unwrap()).unwrap();
+    // Each listener begins by itself.
+    assert!(until(|| TcpStream::connect(("127.0.0.1", gate.https)).is_ok()));
     let socket = TcpStream::connect(("127.0.0.1", gate.https)).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     rustls::StreamOwned::new(session, socket)
