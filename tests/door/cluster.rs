@@ -137,6 +137,14 @@ impl Cluster {
         String::from_utf8_lossy(&run.stdout).trim().to_owned()
     }
 
+    /// Runs one of PostgreSQL's own programs on `database` as the administrator.
+    pub fn program(&self, name: &str, database: &str, arguments: &[&str]) {
+        let mut command = Command::new(programs().join(name));
+        command.args(["-U", "portcullis", "-d", database, "-p", &self.port.to_string()]).arg("-h").arg(&self.folder);
+        let run = command.args(arguments).output().unwrap();
+        assert!(run.status.success(), "{name}: {}", String::from_utf8_lossy(&run.stderr));
+    }
+
     /// A file with the password, for a configuration to name.
     pub fn password_file(&self) -> PathBuf {
         let path = self.authorities.path().join("password");

@@ -1,4 +1,4 @@
-//! Two days' traffic in fast-forward: what expires goes, and the store stays as large as what lives.
+//! Three days' traffic in fast-forward: what expires goes, and the store stays as large as what lives.
 use super::people::*;
 use portcullis::{
     clock::{ManualClock, Timestamp},
@@ -49,9 +49,8 @@ async fn days_of_traffic_leave_the_store_bounded() {
     curve.iter().zip(1..).for_each(|((records, bytes), hour)| println!("{hour:>4}: {records:>6} {bytes:>9}"));
     let most =
         |hours: &[(usize, u64)]| (hours.iter().map(|h| h.0).max().unwrap(), hours.iter().map(|h| h.1).max().unwrap());
-    // What ended a token is kept for as long as the longest token, a day, and a day more, as clocks may be wrong: from
-    // then on nothing grows any more.
-    let (first, second) = (most(&curve[48..52]), most(&curve[68..]));
+    // What ended a token is kept for a day longer than the longest token, two days: from then on nothing grows any more.
+    let (first, second) = (most(&curve[49..53]), most(&curve[68..]));
     let kinds = kinds(&*store, Timestamp(0)).await.unwrap();
     assert!(second.0 <= first.0 + first.0 / 10, "{} records, then {}: {kinds:?}", first.0, second.0);
     assert!(second.1 <= first.1 + first.1 / 5, "{} bytes, then {}", first.1, second.1);

@@ -4,6 +4,7 @@ mod administration;
 mod allocations;
 mod architecture;
 mod attacks;
+mod backup;
 mod browser;
 mod claims;
 mod client_certificates;

@@ -3,14 +3,68 @@ use super::{
     cluster::{Cluster, PASSWORD, cluster},
     node::{DEVICE, LOOPBACK, Person, REFRESH, VERIFIER, redeemed},
     process::{GRANT, Gate, text, until},
+    saml_grants::signed,
+    saml_messages::{P256, Says},
+    saml_verify::pem,
 };
+use portcullis::clock::{Clock, SystemClock};
 use serde_json::Value;
 use std::{fs, process::Command};
 
+const SAML: &str = "urn:ietf:params:oauth:grant-type:saml2-bearer";
+
+/// How many of six tries at once, on both nodes in turn, are answered with `good`.
+fn won(nodes: [&Gate; 2], good: u16, ask: impl Fn(&Gate) -> u16 + Sync) -> usize {
+    std::thread::scope(|scope| {
+        let ask = &ask;
+        let racers: Vec<_> = (0..6).map(|n| scope.spawn(move || ask(nodes[n % 2]))).collect();
+        racers.into_iter().map(|racer| racer.join().unwrap()).filter(|status| *status == good).count()
+    })
+}
+
+/// Apps may register themselves, and the demo's app signs SAML assertions too.
+fn with_saml_and_registration(gate: &Gate) {
+    fs::write(gate.path("saml.pem"), pem("CERTIFICATE", &P256.certificate)).unwrap();
+    let key = format!("keys = [{{ pem_file = \"{}\" }}, ", gate.path("saml.pem").display());
+    gate.edit("conf/apps/orders-robot.toml", "keys = [", &key);
+    gate.edit("conf/apps/orders-robot.toml", "grants = [", &format!("grants = [\"{SAML}\", "));
+    let table = format!("[registration]\nscopes = [\"openid\"]\napp = {{ audience = \"{}\" }}\n\n", gate.issuer());
+    gate.edit("conf/portcullis.toml", "[keys]", &format!("{table}[keys]"));
+}
+
+/// An assertion of the demo's app for alice.
+fn saml_assertion(issuer: &str) -> String {
+    let now = SystemClock.now();
+    let token = format!("{issuer}/oauth2/token");
+    let says = Says {
+        issuer: "orders-robot".to_owned(),
+        name_id: "alice".to_owned(),
+        assertion_id: portcullis::saml::request::new_id(),
+        in_response_to: None,
+        recipient: Some(token),
+        audiences: vec![issuer.to_owned()],
+        not_before: Some(now.plus(-10)),
+        not_on_or_after: Some(now.plus(200)),
+        confirmation_not_on_or_after: Some(now.plus(200)),
+        session_not_on_or_after: None,
+        issued: now,
+        ..Says::default()
+    };
+    signed(&says, &P256)
+}
+
+fn registered(node: &Gate, token: &str) -> u16 {
+    let request = node.agent().post(format!("{}/oauth2/register", node.issuer()));
+    let request = request.header("authorization", format!("Bearer {token}")).header("content-type", "application/json");
+    let app = "{\"client_name\": \"Field app\", \"redirect_uris\": [\"https://app.example/callback\"]}";
+    request.send(app).unwrap().status().as_u16()
+}
+
 #[test]
-fn f3_f7_s37_two_nodes_are_one_for_codes_tokens_assertions_handles_and_devices() {
+fn f3_f7_s30_s37_s52_two_nodes_are_one_for_codes_tokens_assertions_handles_and_devices() {
     let cluster = cluster();
     let mut a = Gate::on(cluster, &cluster.database());
+    with_saml_and_registration(&a);
     a.run();
     let mut b = a.beside();
     b.run();
@@ -28,6 +82,16 @@ fn f3_f7_s37_two_nodes_are_one_for_codes_tokens_assertions_handles_and_devices()
     let fields = [("grant_type", GRANT), ("assertion", &*assertion)];
     assert_eq!(a.form("/oauth2/token", &fields).0, 200);
     assert_eq!(b.form("/oauth2/token", &fields).0, 400);
+    // So is a SAML assertion, by its identifier (S52), and both at once.
+    let assertion = saml_assertion(&a.issuer());
+    let fields = [("grant_type", SAML), ("assertion", &*assertion)];
+    assert_eq!(won(nodes, 200, |node| node.form("/oauth2/token", &fields).0), 1);
+    assert_eq!(won(nodes, 400, |node| node.form("/oauth2/token", &fields).0), 6);
+    // An initial access token counts as often as it says (S30).
+    let made = text(&a.command(&["registrations", "new-token", "--uses", "2"], "").stdout);
+    let initial = made.lines().next().unwrap().rsplit(' ').next().unwrap();
+    assert_eq!(won(nodes, 201, |node| registered(node, initial)), 2, "{made}");
+    assert_eq!(won(nodes, 401, |node| registered(node, initial)), 6);
 
     // Every step of a sign-in reaches another node; the code works once (S23), and its replay ends what came from it (S26).
     let mut alice = Person::default();
@@ -41,12 +105,7 @@ fn f3_f7_s37_two_nodes_are_one_for_codes_tokens_assertions_handles_and_devices()
     // Both at once, many times: one wins.
     for _ in 0..5 {
         let code = alice.code(&nodes);
-        let won: usize = std::thread::scope(|scope| {
-            let (nodes, code) = (&nodes, &code);
-            let racers: Vec<_> = (0..6).map(|n| scope.spawn(move || redeemed(nodes[n % 2], code).0)).collect();
-            racers.into_iter().map(|racer| racer.join().unwrap()).filter(|status| *status == 200).count()
-        });
-        assert_eq!(won, 1);
+        assert_eq!(won(nodes, 200, |node| redeemed(node, &code).0), 1);
     }
 
     // A refresh token rotates across nodes, and its replay ends the family (S28).

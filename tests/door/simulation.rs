@@ -1,6 +1,6 @@
 //! Codes, refresh families and revocation under every order of events that a seed comes up with: two nodes on one store,
-//! requests that stop at each look at the store, nodes that die, answers that are lost. Nothing in it runs by the clock
-//! or on another thread, so a seed that fails fails again: `SEED=n cargo test --test door simulation -- --nocapture`.
+//! requests that stop at each look at the store, nodes that die, answers that are lost, time that passes in between.
+//! Nothing in it runs by the machine's clock or on another thread, so a seed that fails fails again: `SEED=n cargo test --test door simulation -- --nocapture`.
 use super::people::*;
 use portcullis::{
     clock::{ManualClock, Timestamp},
@@ -20,7 +20,7 @@ use std::{
 
 /// Seeds of one run; `SEEDS` asks for more.
 const SEEDS: u64 = 200;
-const EVENTS: usize = 160;
+const EVENTS: usize = 320;
 
 /// A small generator whose whole state is the seed (xorshift64*).
 struct Dice(u64);
@@ -99,35 +99,47 @@ struct Ground {
     policy: Arc<arc_swap::ArcSwap<Policy>>,
     keys: Arc<Keys>,
     vault: String,
-    clock: Arc<ManualClock>,
+    begun: Timestamp,
     records: Vec<Record>,
-    code: String,
+    /// For each of [`APPS`].
+    codes: Vec<String>,
 }
+
+/// One whose refresh tokens live for ever, and one whose end by themselves: after 300 s without use, after 1000 at most.
+const APPS: [&str; 2] = ["web", "short"];
+const IDLE: i64 = 300;
+const LONGEST: i64 = 1000;
+/// Seconds that a code and an access token live.
+const CODE: i64 = 60;
+const ACCESS: i64 = 600;
 
 impl Ground {
     async fn lay() -> Self {
         let w = world().await;
-        let code = Browser::new(&w).authorize(&request("web", &[("scope", "read offline_access")]), "alice").await;
+        let mut codes = Vec::new();
+        for app in APPS {
+            let request = request(app, &[("scope", "read offline_access")]);
+            codes.push(Browser::new(&w).authorize(&request, "alice").await["code"].clone());
+        }
         let keys = Arc::new(Keys::load_or_create(w.data.path(), &*w.clock).unwrap());
         let vault = Vault::text(w.data.path()).unwrap().unwrap();
         let records = w.store.scan("", w.clock.now()).await.unwrap();
-        let (policy, clock) = (w.policy.clone(), w.clock.clone());
-        Self { policy, keys, vault, clock, records, code: code["code"].clone() }
+        Self { policy: w.policy.clone(), keys, vault, begun: w.clock.now(), records, codes }
     }
 
     fn store(&self, records: &[Record]) -> Arc<MemoryStore> {
         let store = Arc::new(MemoryStore::default());
         let put = |record: &Record| Change::Put(record.clone(), Expect::Any);
-        now(store.commit(Changes(records.iter().map(put).collect()), self.clock.now())).unwrap();
+        now(store.commit(Changes(records.iter().map(put).collect()), self.begun)).unwrap();
         store
     }
 
-    fn node(&self, store: Arc<dyn Store>) -> Node {
+    fn node(&self, store: Arc<dyn Store>, clock: &Arc<ManualClock>) -> Node {
         let metrics = Metrics::new();
         let tokens = Arc::new(Tokens::new(self.keys.clone(), store.clone(), 1 << 16, &metrics));
         let vault = Vault::of(&self.vault).unwrap();
-        let (policy, clock) = (self.policy.clone(), self.clock.clone());
-        let provider = Provider::new(policy, store, tokens.clone(), clock, metrics, Log::off(), vault);
+        let policy = self.policy.clone();
+        let provider = Provider::new(policy, store, tokens.clone(), clock.clone(), metrics, Log::off(), vault);
         Node { provider: Arc::new(provider), tokens }
     }
 }
@@ -159,11 +171,19 @@ enum Asked {
 struct Flight {
     node: usize,
     asked: Asked,
+    /// By the count of events, and by the clock.
     begun: usize,
+    sent: Timestamp,
     work: Pin<Box<dyn Future<Output = (u16, Value)>>>,
 }
 
-fn send(node: &Node, asked: &Asked, code: &str, at: Timestamp) -> Pin<Box<dyn Future<Output = (u16, Value)>>> {
+fn send(
+    node: &Node,
+    asked: &Asked,
+    app: &str,
+    code: &str,
+    clock: &Arc<ManualClock>,
+) -> Pin<Box<dyn Future<Output = (u16, Value)>>> {
     let redeem =
         [("grant_type", "authorization_code"), ("code", code), ("redirect_uri", CALLBACK), ("code_verifier", VERIFIER)];
     let (path, fields) = match asked {
@@ -171,12 +191,14 @@ fn send(node: &Node, asked: &Asked, code: &str, at: Timestamp) -> Pin<Box<dyn Fu
         Asked::Refresh(token) => ("/oauth2/token", vec![("grant_type", "refresh_token"), ("refresh_token", token)]),
         Asked::Revoke(token) => ("/oauth2/revoke", vec![("token", &**token)]),
         Asked::Follow => {
-            let tokens = node.tokens.clone();
-            return Box::pin(async move { (if tokens.follow(at).await.is_ok() { 200 } else { 503 }, Value::Null) });
+            let (tokens, clock) = (node.tokens.clone(), clock.clone());
+            return Box::pin(
+                async move { (if tokens.follow(clock.now()).await.is_ok() { 200 } else { 503 }, Value::Null) },
+            );
         }
     };
     let body =
-        form_urlencoded::Serializer::new(String::new()).append_pair("client_id", "web").extend_pairs(fields).finish();
+        form_urlencoded::Serializer::new(String::new()).append_pair("client_id", app).extend_pairs(fields).finish();
     let request = Request::post(path).header("content-type", "application/x-www-form-urlencoded");
     let (provider, request) = (node.provider.clone(), request.body(Bytes::from(body)).unwrap());
     Box::pin(async move {
@@ -186,13 +208,16 @@ fn send(node: &Node, asked: &Asked, code: &str, at: Timestamp) -> Pin<Box<dyn Fu
 }
 
 /// What came of one seed; panics where something happened that must not.
-fn play(ground: &Ground, seed: u64) -> [usize; 4] {
-    let (mut dice, at) = (Dice::of(seed), ground.clock.now());
+fn play(ground: &Ground, seed: u64) -> [usize; 7] {
+    let mut dice = Dice::of(seed);
+    let clock = Arc::new(ManualClock::at(ground.begun));
+    let which = usize::from(seed % 2 == 1);
+    let (app, code) = (APPS[which], &*ground.codes[which]);
     let truth = ground.store(&ground.records);
     let shaky: Arc<dyn Store> = Arc::new(Shaky { store: truth.clone(), dice: Mutex::new(Dice::of(seed ^ 0x5eed)) });
     let fresh = || {
-        let node = ground.node(shaky.clone());
-        while now(node.tokens.load_revocations(at)).is_err() {}
+        let node = ground.node(shaky.clone(), &clock);
+        while now(node.tokens.load_revocations(clock.now())).is_err() {}
         node
     };
     let mut nodes = [fresh(), fresh()];
@@ -200,10 +225,12 @@ fn play(ground: &Ground, seed: u64) -> [usize; 4] {
     // What the app knows, and what was ever handed out: token, from which one, when.
     let (mut known, mut issued): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
     let mut from: HashMap<String, String> = HashMap::new();
-    let mut accesses: Vec<String> = Vec::new();
+    // With the latest time at which it was issued.
+    let mut accesses: Vec<(String, Timestamp)> = Vec::new();
     let mut worked: HashMap<String, usize> = HashMap::new();
-    let (mut redeemed, mut revoked) = (0, None::<usize>);
-    let mut counts = [0; 4];
+    // When the code was redeemed, and from when on nothing of it may work: by the count of events.
+    let (mut redeemed, mut revoked) = (None::<(usize, Timestamp)>, None::<usize>);
+    let mut counts = [0; 7];
     for event in 0..EVENTS {
         let choice = dice.below(100);
         if choice < 72 && !flights.is_empty() {
@@ -212,27 +239,45 @@ fn play(ground: &Ground, seed: u64) -> [usize; 4] {
             let Poll::Ready((status, body)) = flight.work.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
                 continue;
             };
-            let Flight { node, asked, begun, .. } = flights.swap_remove(at_hand);
+            let Flight { node, asked, begun, sent, .. } = flights.swap_remove(at_hand);
             assert!([200, 400, 503].contains(&status), "seed {seed}: {status} {body}");
+            let at = clock.now();
+            // Whether what was redeemed may be revoked still: a family whose time is over is gone without that.
+            let family = redeemed.is_some_and(|(_, then)| app == "web" || at < then.plus(IDLE));
+            let closed = |why: &str| {
+                for (access, _) in &accesses {
+                    assert!(nodes[node].tokens.open(access, at).is_err(), "seed {seed}: a token opens where {why}");
+                }
+            };
             match (&asked, status) {
                 (Asked::Redeem, 200) => {
-                    redeemed += 1;
-                    assert_eq!(redeemed, 1, "seed {seed}: a code worked twice (S23)");
+                    assert!(redeemed.is_none(), "seed {seed}: a code worked twice (S23)");
+                    assert!(sent < ground.begun.plus(CODE), "seed {seed}: a code worked after its time");
+                    redeemed = Some((event, at));
+                }
+                (Asked::Redeem, 400) if sent >= ground.begun.plus(CODE) => counts[5] += 1,
+                (Asked::Redeem, 400) if family && redeemed.is_some_and(|(then, _)| begun > then) => {
+                    revoked = revoked.or(Some(event));
+                    closed("its code was replayed (S26)");
                 }
                 (Asked::Refresh(token), 200) => {
                     let before = revoked.is_none_or(|revoked| begun < revoked);
                     assert!(before, "seed {seed}: refreshed after it was revoked (S49)");
+                    let over = app == "short" && redeemed.is_some_and(|(_, then)| sent >= then.plus(LONGEST));
+                    assert!(!over, "seed {seed}: refreshed after the family's time");
                     *worked.entry(token.clone()).or_default() += 1;
                     assert!(worked[token] <= 2, "seed {seed}: a refresh token worked three times");
                     counts[1] += 1;
                 }
-                (Asked::Revoke(_), 200) => {
+                (Asked::Revoke(_), 200) if family => {
                     revoked = revoked.or(Some(event));
-                    for access in &accesses {
-                        let open = nodes[node].tokens.open(access, at).is_ok();
-                        assert!(!open, "seed {seed}: a token opens where it was revoked (S49)");
-                    }
+                    closed("it was revoked (S49)");
                     counts[2] += 1;
+                }
+                // Whoever asked for the feed after a revocation was answered knows of it, wherever that was.
+                (Asked::Follow, 200) if revoked.is_some_and(|revoked| begun > revoked) => {
+                    closed("the feed that tells of its end was followed (S49)");
+                    counts[6] += usize::from(accesses.iter().any(|(_, issued)| at < issued.plus(ACCESS / 2)));
                 }
                 _ => {}
             }
@@ -242,7 +287,7 @@ fn play(ground: &Ground, seed: u64) -> [usize; 4] {
                     from.insert(new.clone(), token.clone());
                 }
                 issued.push(new.clone());
-                accesses.push(body["access_token"].as_str().unwrap().to_owned());
+                accesses.push((body["access_token"].as_str().unwrap().to_owned(), at));
                 // One answer in six never arrives.
                 if dice.below(6) != 0 {
                     known.push(new);
@@ -250,20 +295,30 @@ fn play(ground: &Ground, seed: u64) -> [usize; 4] {
                     counts[3] += 1;
                 }
             }
-        } else if choice < 74 {
+        } else if (72..74).contains(&choice) {
             // A node dies: what it was doing has stopped where it was, what it knew is gone.
             let dead = dice.below(2);
             flights.retain(|flight| flight.node != dead);
             nodes[dead] = fresh();
             counts[0] += 1;
-        } else if choice < 77 && !flights.is_empty() {
+        } else if (74..75).contains(&choice) {
+            // Time passes, and what is over goes.
+            clock.advance([1, 5, 20, 400][dice.below(4)]);
+            now(truth.purge(clock.now(), usize::MAX)).unwrap();
+            for (access, issued) in &accesses {
+                let over = clock.now() >= issued.plus(ACCESS);
+                let opens = nodes.iter().any(|node| node.tokens.open(access, clock.now()).is_ok());
+                assert!(!(over && opens), "seed {seed}: a token opens after its time");
+            }
+            counts[4] += 1;
+        } else if (75..77).contains(&choice) && !flights.is_empty() {
             // A caller hangs up.
             let gone = dice.below(flights.len());
             drop(flights.swap_remove(gone));
         } else if flights.len() < 6 {
             let node = dice.below(2);
             let asked = match dice.below(12) {
-                0..=2 if redeemed == 0 || dice.below(8) == 0 => Asked::Redeem,
+                0..=2 if redeemed.is_none() || dice.below(8) == 0 => Asked::Redeem,
                 0 if !known.is_empty() && dice.below(3) == 0 => Asked::Revoke(known[dice.below(known.len())].clone()),
                 // A thief has one of them.
                 1 if issued.len() > 2 && dice.below(3) == 0 => Asked::Refresh(issued[dice.below(issued.len())].clone()),
@@ -273,40 +328,42 @@ fn play(ground: &Ground, seed: u64) -> [usize; 4] {
                     None => Asked::Redeem,
                 },
             };
-            let work = send(&nodes[node], &asked, &ground.code, at);
-            flights.push(Flight { node, asked, begun: event, work });
+            let work = send(&nodes[node], &asked, app, code, &clock);
+            flights.push(Flight { node, asked, begun: event, sent: clock.now(), work });
         }
     }
     drop(flights);
-    ended(ground, seed, &truth, (&issued, &accesses, &from), revoked.is_some());
+    ended(ground, seed, (&truth, &clock), (&issued, &accesses, &from), revoked.is_some());
     counts
 }
 
+type At<'a> = (&'a MemoryStore, &'a Arc<ManualClock>);
+
 /// Whether `token` would be taken from what the store holds.
-fn lives(ground: &Ground, truth: &MemoryStore, token: &str) -> bool {
+fn lives((truth, clock): At<'_>, token: &str) -> bool {
     let (id, secret) = Authorization::parse(token).unwrap();
-    let Some(record) = now(truth.get(&Authorization::key(id), ground.clock.now())).unwrap() else { return false };
+    let Some(record) = now(truth.get(&Authorization::key(id), clock.now())).unwrap() else { return false };
     let authorization: Authorization = serde_json::from_slice(&record.body).unwrap();
     let judged = authorization.refresh.unwrap().judge(secret);
     matches!(judged, Presented::Current | Presented::Previous)
 }
 
-type Handed<'a> = (&'a [String], &'a [String], &'a HashMap<String, String>);
+type Handed<'a> = (&'a [String], &'a [(String, Timestamp)], &'a HashMap<String, String>);
 
 /// When everything has come to rest: one branch at most, and none where it was revoked.
-fn ended(ground: &Ground, seed: u64, truth: &MemoryStore, (issued, accesses, from): Handed<'_>, revoked: bool) {
-    let live: Vec<&String> = issued.iter().filter(|token| lives(ground, truth, token)).collect();
+fn ended(ground: &Ground, seed: u64, (truth, clock): At<'_>, (issued, accesses, from): Handed<'_>, revoked: bool) {
+    let live: Vec<&String> = issued.iter().filter(|token| lives((truth, clock), token)).collect();
     assert!(live.len() <= 2, "seed {seed}: {} live branches", live.len());
     if let [older, newer] = live[..] {
         let one_branch = from.get(newer) == Some(older) || from.get(older) == Some(newer);
         assert!(one_branch, "seed {seed}: two live branches");
     }
-    let at = ground.clock.now();
-    let node = ground.node(ground.store(&now(truth.scan("", at)).unwrap()));
+    let at = clock.now();
+    let node = ground.node(ground.store(&now(truth.scan("", at)).unwrap()), clock);
     now(node.tokens.load_revocations(at)).unwrap();
     if revoked {
         assert!(live.is_empty(), "seed {seed}: a revoked family lives");
-        for access in accesses {
+        for (access, _) in accesses {
             assert!(node.tokens.open(access, at).is_err(), "seed {seed}: a revoked token opens after a restart");
         }
     }
@@ -320,11 +377,12 @@ async fn s23_s28_s30_s49_thousands_of_orders_of_events_break_no_promise() {
         return;
     }
     let seeds = std::env::var("SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(SEEDS);
-    let mut sums = [0; 4];
+    let mut sums = [0; 7];
     for seed in 0..seeds {
         sums.iter_mut().zip(play(&ground, seed)).for_each(|(sum, count)| *sum += count);
     }
-    let [crashes, refreshes, revocations, lost] = sums;
+    let [crashes, refreshes, revocations, lost, moved, late, heard] = sums;
     println!("{seeds} seeds: {crashes} crashes, {refreshes} refreshes, {revocations} revocations, {lost} answers lost");
+    println!("the clock moved {moved} times, {late} codes came late, {heard} times a node had heard of what was ended");
     assert!(sums.iter().all(|sum| *sum > seeds as usize / 20), "every kind of event happens: {sums:?}");
 }

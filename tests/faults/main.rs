@@ -36,7 +36,7 @@ type Play = fn() -> Result<Row, String>;
 fn main() {
     history::proved();
     let only: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
-    let all: [(&str, Play); 14] = [
+    let all: [(&str, Play); 16] = [
         ("F1", rows::killed),
         ("F2", rows::replayed),
         ("F3", rows::raced),
@@ -50,6 +50,8 @@ fn main() {
         ("F11", rows::reloaded),
         ("F12", rows::tightened),
         ("F13", rows::rotated),
+        ("F16", rows::idle),
+        ("F16", rows::bad_tokens),
         ("F18", rows::upgraded),
     ];
     println!("{:<52} {:>6} {:>8} {:>6} {:>5} {:>5}  recovery", "fault", "tries", "events", "wrong", "lost", "5xx");
@@ -64,6 +66,9 @@ fn main() {
             }
         }
     }
-    println!("F14: unit tests with a moved clock. F15 to F17: tests/door.");
+    println!(
+        "F14: src/clock.rs and tests/door/simulation.rs, with a moved clock. F15: tests/door, for client certificates alone."
+    );
+    println!("F17: tests/door/people/sign_in.rs.");
     assert_eq!(broken, 0, "promises broken");
 }

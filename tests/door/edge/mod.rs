@@ -3,6 +3,7 @@ mod balancing;
 mod documents;
 mod grpc;
 mod proxies;
+mod shutdown;
 mod streams;
 mod terms;
 

@@ -39,7 +39,7 @@ fn upstream() -> (String, std::sync::mpsc::Receiver<std::net::TcpStream>) {
     (address, events)
 }
 
-fn open(gate: &Gate, path: &str, token: &str, more: &str) -> (BufReader<Tls>, Vec<String>) {
+pub fn open(gate: &Gate, path: &str, token: &str, more: &str) -> (BufReader<Tls>, Vec<String>) {
     let mut stream = tls(gate, &["http/1.1"]);
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n{more}\r\n");
     stream.write_all(request.as_bytes()).unwrap();
@@ -48,10 +48,10 @@ fn open(gate: &Gate, path: &str, token: &str, more: &str) -> (BufReader<Tls>, Ve
     (reader, head)
 }
 
-const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
+pub const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
 
 /// A gate that is not running yet: `/ws` and `/events` want orders:read.
-fn prepared() -> (Gate, std::sync::mpsc::Receiver<std::net::TcpStream>) {
+pub fn prepared() -> (Gate, std::sync::mpsc::Receiver<std::net::TcpStream>) {
     let (address, events) = upstream();
     let gate = Gate::prepare();
     let route = |name: &str| {
@@ -63,7 +63,7 @@ fn prepared() -> (Gate, std::sync::mpsc::Receiver<std::net::TcpStream>) {
     (gate, events)
 }
 
-fn echo(socket: &mut BufReader<Tls>, text: &str) -> String {
+pub fn echo(socket: &mut BufReader<Tls>, text: &str) -> String {
     socket.get_mut().write_all(text.as_bytes()).unwrap();
     let mut back = vec![0; text.len()];
     socket.read_exact(&mut back).unwrap();

@@ -1,0 +1,116 @@
+//! Too many of something: connections that do nothing, tokens that are none. Others are served as before.
+use super::*;
+
+/// What the process may take besides for bad tokens, however many, MiB.
+const MORE: u64 = 64;
+/// What it may take for an idle connection over TLS, KiB: 66 were measured (debug build). Ten thousand are then beyond 64 MiB.
+const EACH: u64 = 96;
+
+/// Resident memory of the gate, MiB.
+fn resident(gate: &Gate) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", gate.child.as_ref().unwrap().id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+}
+
+/// The slowest of a hundred calls, over 300.
+fn p99(client: &Client<'_>, token: &str) -> Duration {
+    let mut all: Vec<Duration> = (0..300)
+        .map(|_| {
+            let begun = Instant::now();
+            client.call(token);
+            begun.elapsed()
+        })
+        .collect();
+    all.sort();
+    all[296]
+}
+
+/// Whether calls became slower than is borne: twice as slow, and not by what a busy machine does.
+fn slower(before: Duration, during: Duration) -> usize {
+    usize::from(during > 2 * before.max(Duration::from_millis(10)))
+}
+
+/// How many files a process may have open.
+fn files() -> usize {
+    let limits = fs::read_to_string("/proc/self/limits").unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    line.split_whitespace().nth(3).unwrap().parse().unwrap_or(usize::MAX)
+}
+
+/// Connections that have asked once and then do nothing.
+pub fn idle() -> Result<Row, String> {
+    let (mut gate, history) = (Gate::prepare(), History::default());
+    let tries = times(1_000, 10_000).min(files() / 4 * 3);
+    let patient = format!("header_timeout = 600\nmax_connections = {}\ndata = ", tries + 100);
+    gate.edit("conf/portcullis.toml", "data = ", &patient);
+    gate.run();
+    let client = Client::of(&gate, &gate, &history);
+    let token = client.issue().ok_or("no token")?;
+    let (before, at_first) = (p99(&client, &token), resident(&gate));
+    let url = format!("{}/status", gate.issuer());
+    // Each agent keeps the connection that it asked over.
+    let ask = |agent: &ureq::Agent| {
+        let mut answer = agent.get(&url).call().ok()?;
+        answer.body_mut().read_to_string().ok()
+    };
+    let idle: Vec<ureq::Agent> = (0..tries).map(|_| gate.agent()).filter(|agent| ask(agent).is_some()).collect();
+    let metrics = gate.admin("GET", "/metrics").1;
+    let open = metrics.lines().find_map(|line| line.strip_prefix("portcullis_connections ")).unwrap_or("0");
+    let open: usize = open.parse().map_err(|_| open.to_owned())?;
+    let (during, more) = (p99(&client, &token), resident(&gate).saturating_sub(at_first));
+    let unexpected = (tries - idle.len()) + tries.saturating_sub(open) + slower(before, during);
+    let unexpected = unexpected + usize::from(more * 1024 > EACH * tries as u64);
+    let recovery = format!("+{more} MiB; p99 of others {} ms, then {} ms", before.as_millis(), during.as_millis());
+    let made = row("F16 idle connections", tries, &history, recovery);
+    Ok(Row { unexpected: unexpected + made.verdict.failed, ..made })
+}
+
+/// Distinct tokens that are none: garbage, and good ones with an end that is not theirs.
+pub fn bad_tokens() -> Result<Row, String> {
+    const THREADS: usize = 8;
+    let (gate, history, tries) = (Gate::start(), History::default(), times(100_000, 1_000_000));
+    let client = Client::of(&gate, &gate, &history);
+    let token = client.issue().ok_or("no token")?;
+    let (before, at_first) = (p99(&client, &token), resident(&gate));
+    let (over, wrong) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let during = std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            let (gate, token, over, wrong) = (&gate, &token, &over, &wrong);
+            scope.spawn(move || {
+                let (agent, url) = (gate.agent(), format!("{}/orders/7", gate.issuer()));
+                for n in 0..tries / THREADS {
+                    let end = portcullis::secret::random_id();
+                    let start = if n % 2 == 0 { "" } else { &token[..token.len() - end.len()] };
+                    let asked = agent.get(&url).header("authorization", format!("Bearer {start}{end}")).call();
+                    wrong.fetch_add(usize::from(asked.map_or(0, |a| a.status().as_u16()) != 401), Ordering::Relaxed);
+                }
+                over.fetch_add(1, Ordering::SeqCst);
+            });
+        }
+        let mut worst = Duration::ZERO;
+        while over.load(Ordering::SeqCst) < THREADS {
+            worst = worst.max(p99(&client, &token));
+        }
+        worst
+    });
+    let misses = || {
+        let metrics = gate.admin("GET", "/metrics").1;
+        let name = "portcullis_token_cache_total{result=\"miss\"} ";
+        metrics.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned)
+    };
+    let missed = misses();
+    let after = p99(&client, &token);
+    let pushed_out = usize::from(missed.is_none() || misses() != missed);
+    let more = resident(&gate).saturating_sub(at_first);
+    let unexpected = wrong.into_inner() + pushed_out + usize::from(more > MORE) + slower(before, after);
+    // How slow others are meanwhile is the machine's matter: eight callers at full speed share it with them.
+    let recovery = format!(
+        "+{more} MiB; p99 of a good one {} ms, {} ms meanwhile, {} ms after",
+        before.as_millis(),
+        during.as_millis(),
+        after.as_millis()
+    );
+    let made = row("F16 distinct bad tokens", tries, &history, recovery);
+    Ok(Row { unexpected: unexpected + made.verdict.failed, ..made })
+}
