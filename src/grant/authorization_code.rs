@@ -171,8 +171,9 @@ pub async fn take(
     if code.expires <= cx.now {
         return Err(OAuthError::new(Code::InvalidGrant, "expired authorization code"));
     }
-    if cx.tokens.access_has_ended(&code.client, &code.subject, code.expires.plus(-LIFETIME)) {
-        return Err(invalid("taken back meanwhile").of(Situation::BadCode));
+    let (client, subject, given) = (&code.client, &code.subject, code.expires.plus(-LIFETIME));
+    if let Some(why) = super::taken_back(client, subject, &code.sid, given, cx) {
+        return Err(invalid(why).of(Situation::BadCode));
     }
     let used = AuthorizationCode { redeemed: true, ..code.clone() }.record(presented.code);
     Ok((code, Change::Put(used, Expect::Version(record.version))))

@@ -240,6 +240,15 @@ pub async fn user_may(client: &Client, user: &str, cx: &Cx) -> Result<(), OAuthE
     }
 }
 
+/// Why what `subject` let `client` have at `given`, in the sign-on session `sid`, is not to be redeemed any more.
+pub fn taken_back(client: &str, subject: &str, sid: &str, given: Timestamp, cx: &Cx) -> Option<&'static str> {
+    if cx.tokens.access_has_ended(client, subject, given) {
+        Some("taken back meanwhile")
+    } else {
+        cx.tokens.signed_out(sid).then_some("signed out meanwhile")
+    }
+}
+
 /// A fresh identifier for an authorization.
 pub fn new_id() -> String {
     secret::random_name()

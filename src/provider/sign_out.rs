@@ -27,7 +27,7 @@ impl SignOut {
     /// Ends `session`, whose record is `key`. What apps may do while the person is away outlives it.
     pub async fn add(&mut self, key: String, session: &Session, cx: &Cx) -> Result<(), OAuthError> {
         self.changes.push(Change::Delete(key, Expect::Any));
-        self.endings.push(Ending::of(format!("authorization/sid:{}", session.sid), cx.now.plus(grant::LONGEST_TOKEN)));
+        self.endings.push(Ending::of_session(&session.sid, cx.now.plus(grant::LONGEST_TOKEN)));
         self.authorizations(&session.user, Some(&session.sid), cx).await?;
         let gone = gate_session::endings(&session.user, |_, sid| sid == session.sid, cx).await?;
         self.changes.extend(gone.0);
