@@ -46,6 +46,9 @@ pub enum State {
         subject: String,
         /// Their session.
         sid: String,
+        /// When that ends at the latest.
+        #[serde(default)]
+        session_ends: Option<Timestamp>,
         /// When they said so; of before this was written down, it counts as long ago.
         #[serde(default)]
         approved_at: Timestamp,
@@ -155,8 +158,8 @@ impl Grant for DeviceCodeGrant {
             State::Pending => Err(OAuthError::new(Code::AuthorizationPending, "the person has not decided yet")),
             State::Denied => Err(OAuthError::new(Code::AccessDenied, "the person said no")),
             State::Redeemed => Err(invalid("redeemed before")),
-            State::Approved { subject, sid, approved_at, auth_time, level, amr } => {
-                if let Some(why) = super::taken_back(&client.id, &subject, &sid, approved_at, cx) {
+            State::Approved { subject, sid, session_ends, approved_at, auth_time, level, amr } => {
+                if let Some(why) = super::taken_back(&client.id, &subject, (&sid, session_ends), approved_at, cx) {
                     return Err(invalid(why));
                 }
                 user_may(client, &subject, cx).await?;
@@ -170,6 +173,7 @@ impl Grant for DeviceCodeGrant {
                     scopes: scopes.to_string(),
                     nonce: None,
                     sid,
+                    session_ends,
                     auth_time,
                     level,
                     amr,

@@ -14,7 +14,7 @@ use crate::{
         user_may,
     },
     login,
-    model::{Client, Level, ScopeSet},
+    model::{Client, Level, ScopeSet, session::Lifetime},
     policy::Policy,
     secret::{self, Digest},
     store::{Change, Changes, Expect, Record, StoreError},
@@ -50,6 +50,17 @@ struct GateSession {
     #[serde(default)]
     level: Level,
     created: Timestamp,
+    /// When the sign-on session that it came from ends at the latest, and this one with it.
+    #[serde(default)]
+    session_ends: Option<Timestamp>,
+}
+
+impl GateSession {
+    /// When it ends if it is not used again after `now` (S57).
+    fn expires(&self, lifetime: Lifetime, now: Timestamp) -> Timestamp {
+        let here = self.created.plus(lifetime.absolute).min(now.plus(lifetime.idle));
+        self.session_ends.map_or(here, |ends| ends.min(here))
+    }
 }
 
 fn key(cookie: &str) -> String {
@@ -163,6 +174,7 @@ pub async fn callback(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthErro
         auth_time: code.auth_time,
         level: code.level,
         created: cx.now,
+        session_ends: code.session_ends,
     };
     let value = secret::random_token();
     let took_part = login::session::took_part(&session.sid, &client.id, cx.policy.people.session, cx.now);
@@ -175,8 +187,7 @@ pub async fn callback(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthErro
 }
 
 fn record(key: String, session: &GateSession, cx: &Cx) -> Record {
-    let lifetime = cx.policy.people.session;
-    let expires = session.created.plus(lifetime.absolute).min(cx.now.plus(lifetime.idle));
+    let expires = session.expires(cx.policy.people.session, cx.now);
     let body = serde_json::to_vec(session).expect("a session is plain data");
     Record { key, version: 0, index: Some(format!("user/{}", session.subject)), expires: Some(expires), body }
 }
@@ -286,6 +297,7 @@ pub async fn open(value: &str, authority: &str, cx: &Cx) -> Result<Option<Arc<Op
             Err(e) => return Err(e.into()),
         }
     }
+    let exp = session.expires(cx.policy.people.session, cx.now);
     let claims = Claims {
         iss: cx.policy.issuer.to_string(),
         sub: session.subject,
@@ -297,7 +309,7 @@ pub async fn open(value: &str, authority: &str, cx: &Cx) -> Result<Option<Arc<Op
         generation: None,
         auth_time: Some(session.auth_time),
         iat: session.created,
-        exp: session.created.plus(cx.policy.people.session.absolute).min(cx.now.plus(cx.policy.people.session.idle)),
+        exp,
         more: More { acr: More::acr_of(session.level), ..More::default() },
     };
     Ok(cx.tokens.opened(claims).map(Arc::new))

@@ -99,6 +99,33 @@ async fn s54_nobody_is_led_away_and_the_way_back_belongs_to_one_browser() {
 }
 
 #[tokio::test]
+async fn s57_what_lives_by_a_sign_on_session_ends_with_it_however_late_it_came() {
+    let w = world().await;
+    let (_, mut id, _) = signed_in(&w, "/").await;
+    for _ in 0..3 {
+        w.clock.advance(7 * 3600);
+        assert!(id.visit("/oauth2/account").await.body.contains("The portal app"), "in use");
+    }
+    w.clock.advance(2 * 3600);
+    let mut portal = Browser::new(&w);
+    portal.host = "portal.example";
+    let start = portal.get("/oauth2/start").await;
+    let fields = answer(&id.visit(&start.to).await);
+    portal.get(&format!("/oauth2/callback?code={}&state={}", fields["code"], fields["state"])).await;
+    w.clock.advance(3300);
+    let code = id.authorize(&request("web", &[("scope", "openid read")]), "alice").await["code"].clone();
+    assert_eq!(redeem(&w, "web", &code, &[]).await.1["expires_in"], 300, "of 600");
+    let code = id.authorize(&request("web", &[]), "alice").await["code"].clone();
+    assert_eq!(redeem(&w, "web", &code, &[]).await.1["expires_in"], 600, "what goes on while they are away");
+    w.clock.advance(299);
+    assert_eq!(asked(&mut portal).await.status, 202);
+    let last = id.authorize(&request("web", &[]), "alice").await["code"].clone();
+    w.clock.advance(1);
+    assert_eq!(asked(&mut portal).await.status, 401, "24 hours from the sign-on, one from the callback");
+    assert_eq!(redeem(&w, "web", &last, &[]).await.1["error"], "invalid_grant", "a code of a session that is over");
+}
+
+#[tokio::test]
 async fn s57_what_ends_the_person_s_session_the_app_or_the_yes_ends_it_at_the_gate() {
     let w = world().await;
     let (mut portal, mut id, _) = signed_in(&w, "/").await;
