@@ -168,11 +168,15 @@ async fn single_logout_ends_tokens_also_when_the_session_here_has_run_out() {
     })
     .await;
     let (mut browser, tokens) = signed_in_for(&world, "openid read offline_access").await;
+    let online = browser.get(&request("admin", &[("prompt", "none"), ("scope", "openid read")])).await;
+    let online = redeem(&world, "admin", &crate::people::answer(&online)["code"], &[]).await.1;
     world.clock.advance(61);
     assert!(!is_in(&mut browser).await && opens(&world, &tokens["access_token"]));
+    assert!(opens(&world, &online["access_token"]), "S57 idle, and the app goes on");
     let sp = idp(&RSA.pkcs8);
     let message = sp.logout_request(&new_id(), LOGOUT, &alice(), None, world.clock.now());
     let address = binding::to_query("x:", "SAMLRequest", &message, None, &sp.key);
     Browser::new(&world).get(&format!("/oauth2/saml/logout?{}", address.split_once('?').unwrap().1)).await;
     assert!(!opens(&world, &tokens["access_token"]));
+    assert!(!opens(&world, &online["access_token"]), "what lives by a session, too");
 }

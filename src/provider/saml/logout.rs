@@ -139,10 +139,11 @@ async fn asked(
         }
         for (key, session) in session::of_user(&*cx.store, &origin.user, cx.now).await? {
             if session.sid == origin.sid {
-                end.add(key, &session, cx).await?;
+                end.record(key);
                 ended += 1;
             }
         }
+        end.sid(&origin.user, &origin.sid, cx).await?;
         if partner.logout_ends_tokens {
             offline += end.offline(&origin.user, &origin.sid, cx).await?;
         }
