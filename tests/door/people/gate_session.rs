@@ -30,7 +30,11 @@ async fn a_browser_comes_back_with_a_session_that_answers_as_oauth2_proxy_does_a
         assert_eq!(yes.headers[&format!("x-auth-request-{name}")], value);
     }
     assert_eq!(portal.get("/oauth2/auth?allowed_groups=support,sales").await.status, 202);
-    assert_eq!(portal.get("/oauth2/auth?allowed_groups=support").await.status, 403);
+    for other in ["groups=support", "emails=bob@example.com", "email_domains=other.example", "roles=sales"] {
+        assert_eq!(portal.get(&format!("/oauth2/auth?allowed_{other}")).await.status, 403, "{other}");
+    }
+    let hers = "allowed_groups=support&allowed_groups=sales&allowed_email_domains=example.com";
+    assert_eq!(portal.get(&format!("/oauth2/auth?{hers}&allowed_emails=alice@example.com")).await.status, 202);
     let stored = w.store.scan("gate/", w.clock.now()).await.unwrap();
     assert!(stored.len() == 1 && !stored[0].key.contains(&portal.cookies[GATE]), "S56 by digest alone");
     assert!(portal.cookies[GATE].len() == 43, "a small cookie, the state is here");
@@ -96,6 +100,33 @@ async fn s54_nobody_is_led_away_and_the_way_back_belongs_to_one_browser() {
     let mut nowhere = Browser::new(&w);
     nowhere.host = "unknown.example";
     assert_eq!(nowhere.get("/oauth2/start").await.status, 400, "nobody signs in there");
+}
+
+#[tokio::test]
+async fn who_says_no_or_may_not_use_the_app_is_told_so_at_the_gate() {
+    let w = world().await;
+    let begin = async || {
+        let (mut portal, mut id) = (Browser::new(&w), Browser::new(&w));
+        portal.host = "portal.example";
+        let start = portal.get("/oauth2/start").await;
+        let login = id.visit(&start.to).await;
+        let shown = id.sign_in(&login, "bob").await;
+        (portal, id, shown)
+    };
+    let (mut portal, mut id, consent) = begin().await;
+    let to = id.submit(&consent, &[("decision", "deny")]).await.to;
+    let told = portal.get(to.strip_prefix("https://portal.example").unwrap()).await;
+    assert!(told.status == 400 && told.body.contains("You said no"), "{} {}", told.status, told.body);
+    w.reload(|policy| {
+        let mut app = app("portal");
+        app.approval = Approval::Admin(["sales".to_owned()].into());
+        policy.clients.insert("portal".into(), Arc::new(app));
+    });
+    let (mut portal, _, refused) = begin().await;
+    let told = portal.get(refused.to.strip_prefix("https://portal.example").unwrap()).await;
+    assert!(told.status == 400 && told.body.contains("No access to this app"), "{}", told.body);
+    let gone = portal.get("/oauth2/authorize?client_id=web&request_uri=urn:ietf:params:oauth:request_uri:x").await;
+    assert!(gone.body.contains("This sign-in is over"), "{}", gone.body);
 }
 
 #[tokio::test]
