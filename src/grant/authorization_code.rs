@@ -37,6 +37,9 @@ pub struct AuthorizationCode {
     pub nonce: Option<String>,
     /// The sign-on session.
     pub sid: String,
+    /// When that ends at the latest; not known of codes of before this was written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_ends: Option<Timestamp>,
     /// When the subject proved who they are.
     pub auth_time: Timestamp,
     /// How.
@@ -171,8 +174,9 @@ pub async fn take(
     if code.expires <= cx.now {
         return Err(OAuthError::new(Code::InvalidGrant, "expired authorization code"));
     }
-    if cx.tokens.access_has_ended(&code.client, &code.subject, code.expires.plus(-LIFETIME)) {
-        return Err(invalid("taken back meanwhile").of(Situation::BadCode));
+    let (client, subject, given) = (&code.client, &code.subject, code.expires.plus(-LIFETIME));
+    if let Some(why) = super::taken_back(client, subject, (&code.sid, code.session_ends), given, cx) {
+        return Err(invalid(why).of(Situation::BadCode));
     }
     let used = AuthorizationCode { redeemed: true, ..code.clone() }.record(presented.code);
     Ok((code, Change::Put(used, Expect::Version(record.version))))

@@ -46,6 +46,12 @@ pub enum State {
         subject: String,
         /// Their session.
         sid: String,
+        /// When that ends at the latest.
+        #[serde(default)]
+        session_ends: Option<Timestamp>,
+        /// When they said so; of before this was written down, it counts as long ago.
+        #[serde(default)]
+        approved_at: Timestamp,
         /// When they proved who they are.
         auth_time: Timestamp,
         /// How.
@@ -152,7 +158,10 @@ impl Grant for DeviceCodeGrant {
             State::Pending => Err(OAuthError::new(Code::AuthorizationPending, "the person has not decided yet")),
             State::Denied => Err(OAuthError::new(Code::AccessDenied, "the person said no")),
             State::Redeemed => Err(invalid("redeemed before")),
-            State::Approved { subject, sid, auth_time, level, amr } => {
+            State::Approved { subject, sid, session_ends, approved_at, auth_time, level, amr } => {
+                if let Some(why) = super::taken_back(&client.id, &subject, (&sid, session_ends), approved_at, cx) {
+                    return Err(invalid(why));
+                }
                 user_may(client, &subject, cx).await?;
                 let scopes = ScopeSet::parse(&code.scopes).unwrap_or_default().intersection(&client.scopes);
                 let stands_for = super::authorization_code::AuthorizationCode {
@@ -164,6 +173,7 @@ impl Grant for DeviceCodeGrant {
                     scopes: scopes.to_string(),
                     nonce: None,
                     sid,
+                    session_ends,
                     auth_time,
                     level,
                     amr,

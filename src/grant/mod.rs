@@ -116,6 +116,8 @@ impl Held {
                 subject: code.subject.clone(),
                 scopes: code.scopes.clone(),
                 sid: Some(code.sid.clone()),
+                // What apps may do while the person is away outlives the session.
+                ends: code.session_ends.filter(|_| !wanted),
                 auth_time: code.auth_time,
                 level: code.level,
                 amr: code.amr.clone(),
@@ -149,7 +151,8 @@ impl Held {
             let ends = [policy.lifetime.map(|l| authorization.created.plus(l)), policy.idle.map(|l| now.plus(l))];
             ends.into_iter().flatten().min()
         } else {
-            Some(now.plus(client.token_lifetime))
+            let usual = now.plus(client.token_lifetime);
+            Some(authorization.ends.map_or(usual, |ends| ends.min(usual)))
         };
         let record = Record {
             key: Authorization::key(&authorization.id),
@@ -237,6 +240,24 @@ pub async fn user_may(client: &Client, user: &str, cx: &Cx) -> Result<(), OAuthE
             refused("not admin approved").map_err(|e| about(e.of(Situation::NotAdminApproved)))
         }
         (Some(_), Approval::Admin(_) | Approval::SelfAuthorized) => Ok(()),
+    }
+}
+
+/// Why what `subject` let `client` have at `given`, in the sign-on session `sid` that ends at the latest at `ends`, is
+/// not to be redeemed any more.
+pub fn taken_back(
+    client: &str,
+    subject: &str,
+    (sid, ends): (&str, Option<Timestamp>),
+    given: Timestamp,
+    cx: &Cx,
+) -> Option<&'static str> {
+    if cx.tokens.access_has_ended(client, subject, given) {
+        Some("taken back meanwhile")
+    } else if ends.is_some_and(|ends| ends <= cx.now) {
+        Some("the session has run out meanwhile")
+    } else {
+        cx.tokens.signed_out(sid).then_some("signed out meanwhile")
     }
 }
 

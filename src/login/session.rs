@@ -90,27 +90,45 @@ pub struct Origin {
     pub user: String,
     /// What the IdP calls it.
     pub index: Option<String>,
+    /// What it calls them; of before this was written down, the record's key says it all.
+    #[serde(default)]
+    name: Option<NameId>,
 }
 
 /// The write by which an IdP's logout finds the session `sid` of `user` that began there.
 fn origin(at: &AtIdp, user: &str, sid: &str, until: Timestamp) -> Change {
-    let key = format!("{}{sid}", origins(&at.idp, &at.name));
-    let origin = Origin { sid: sid.to_owned(), user: user.to_owned(), index: at.index.clone() };
+    let key = format!("{}{sid}", origins(&at.idp, &at.name.value));
+    let (sid, user, index) = (sid.to_owned(), user.to_owned(), at.index.clone());
+    let origin = Origin { sid, user, index, name: Some(at.name.clone()) };
     let body = serde_json::to_vec(&origin).expect("an origin is plain data");
     Change::Put(Record { key, version: 0, index: None, expires: Some(until), body }, Expect::Any)
 }
 
-fn origins(idp: &str, name: &NameId) -> String {
+/// `name` is a name's value; the whole of it in records of before values alone were looked up.
+fn origins(idp: &str, name: impl Serialize) -> String {
     let name = serde_json::to_string(&(idp, name)).expect("a name is plain data");
     format!("saml_session/{}/", Digest::text(&name))
 }
 
+/// Whether both speak of one person: many an IdP says in a logout less of a name than in its assertions.
+fn is_same(said: &NameId, asked: &NameId) -> bool {
+    let agree = |a: &Option<String>, b: &Option<String>| a.is_none() || b.is_none() || a == b;
+    said.value == asked.value
+        && agree(&said.format, &asked.format)
+        && agree(&said.qualifier, &asked.qualifier)
+        && agree(&said.sp_qualifier, &asked.sp_qualifier)
+}
+
 /// Every session that `idp` began for the person it calls `name`, as long as the longest would last.
 pub async fn begun_at(store: &dyn Store, idp: &str, name: &NameId, now: Timestamp) -> Result<Vec<Origin>, StoreError> {
-    let records = store.scan(&origins(idp, name), now).await?;
-    let read =
-        |r: Record| serde_json::from_slice(&r.body).map_err(|_| StoreError::Corrupt(format!("record {}", r.key)));
-    records.into_iter().map(read).collect()
+    let mut records = store.scan(&origins(idp, &name.value), now).await?;
+    records.extend(store.scan(&origins(idp, name), now).await?);
+    let read = |r: Record| {
+        serde_json::from_slice::<Origin>(&r.body).map_err(|_| StoreError::Corrupt(format!("record {}", r.key)))
+    };
+    let mut all = records.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    all.retain(|origin| origin.name.as_ref().is_none_or(|said| is_same(said, name)));
+    Ok(all)
 }
 
 /// The write that ends the session with this cookie, and nothing that lives by it.

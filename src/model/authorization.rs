@@ -22,6 +22,9 @@ pub struct Authorization {
     pub scopes: String,
     /// The sign-on session it came from, if there was one.
     pub sid: Option<String>,
+    /// When that session ends at the latest, where what is issued from it lives by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends: Option<Timestamp>,
     /// When the subject proved who they are.
     pub auth_time: Timestamp,
     /// How.
@@ -172,6 +175,7 @@ mod tests {
             subject: String::new(),
             scopes: String::new(),
             sid: None,
+            ends: None,
             auth_time: Timestamp(0),
             level: Level::Standard,
             amr: Vec::new(),

@@ -103,7 +103,12 @@ pub struct Lifetime {
 impl Session {
     /// When it ends if it is not used again.
     pub fn expires(&self, lifetime: Lifetime) -> Timestamp {
-        let here = self.seen.plus(lifetime.idle).min(self.created.plus(lifetime.absolute));
+        self.seen.plus(lifetime.idle).min(self.ends(lifetime))
+    }
+
+    /// When it ends, however much it is used, and all that lives by it.
+    pub fn ends(&self, lifetime: Lifetime) -> Timestamp {
+        let here = self.created.plus(lifetime.absolute);
         self.at_idp.as_ref().and_then(|a| a.ends).map_or(here, |ends| here.min(ends))
     }
 }

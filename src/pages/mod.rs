@@ -76,14 +76,17 @@ impl Page {
     /// What a person is told of a refusal: what happened and what to do.
     pub fn refusal(error: &OAuthError, detail: &str) -> Self {
         let key = match (error.code, error.public) {
-            (Code::InvalidRequest, "the sign-in has expired") => "expired",
+            (Code::InvalidRequest, "the sign-in has expired") | (Code::InvalidRequestUri, _) => "expired",
+            (Code::AccessDenied, "end-user denied authorization") => "denied",
             (Code::AccessDenied, "the form was not ours") => "foreign_form",
             (Code::AccessDenied, "single sign-on failed") => "single_sign_on",
             (Code::InvalidClient, _) => "unknown_app",
             (Code::InvalidRequest, public) if public.starts_with("redirect_uri") => "redirect_uri",
             (Code::TemporarilyUnavailable, _) => "unavailable",
             (Code::UnauthorizedClient, _) => "blocked_app",
-            (_, "authentication failure" | "ip restricted") => "not_allowed",
+            (_, "authentication failure" | "user is not admin approved to access this app" | "ip restricted") => {
+                "not_allowed"
+            }
             _ => "bad_request",
         };
         Self::message(&format!("error_{key}"), &json!({"detail": detail}))

@@ -133,6 +133,8 @@ pub async fn page(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
             let state = State::Approved {
                 subject: session.user.clone(),
                 sid: session.sid.clone(),
+                session_ends: Some(session.ends(cx.policy.people.session)),
+                approved_at: cx.now,
                 auth_time: session.auth_time,
                 level: session.level,
                 amr: session.amr.clone(),

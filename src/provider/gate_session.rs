@@ -14,7 +14,7 @@ use crate::{
         user_may,
     },
     login,
-    model::{Client, Level, ScopeSet},
+    model::{Client, Level, ScopeSet, session::Lifetime},
     policy::Policy,
     secret::{self, Digest},
     store::{Change, Changes, Expect, Record, StoreError},
@@ -23,7 +23,7 @@ use crate::{
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 /// Seconds that a person may take to sign in.
 const LIFETIME: i64 = 3600;
@@ -50,6 +50,17 @@ struct GateSession {
     #[serde(default)]
     level: Level,
     created: Timestamp,
+    /// When the sign-on session that it came from ends at the latest, and this one with it.
+    #[serde(default)]
+    session_ends: Option<Timestamp>,
+}
+
+impl GateSession {
+    /// When it ends if it is not used again after `now` (S57).
+    fn expires(&self, lifetime: Lifetime, now: Timestamp) -> Timestamp {
+        let here = self.created.plus(lifetime.absolute).min(now.plus(lifetime.idle));
+        self.session_ends.map_or(here, |ends| ends.min(here))
+    }
 }
 
 fn key(cookie: &str) -> String {
@@ -146,7 +157,7 @@ pub async fn callback(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthErro
         return Err(gone("begun in another browser, or long ago"));
     }
     if let Some(error) = params.get("error") {
-        return Err(OAuthError::new(Code::AccessDenied, "the sign-in was refused").detail(error));
+        return Err(refused(error, params.get("error_description")).detail(error));
     }
     let callback = format!("https://{host}{}", paths::CALLBACK);
     let code = params.require("code", "code is missing")?;
@@ -163,6 +174,7 @@ pub async fn callback(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthErro
         auth_time: code.auth_time,
         level: code.level,
         created: cx.now,
+        session_ends: code.session_ends,
     };
     let value = secret::random_token();
     let took_part = login::session::took_part(&session.sid, &client.id, cx.policy.people.session, cx.now);
@@ -174,9 +186,22 @@ pub async fn callback(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthErro
     Ok(visit.redirect(&way.back))
 }
 
+/// What our own authorization endpoint answered, for the page that says so; whoever wrote it into the address by hand
+/// reads it alone.
+fn refused(error: &str, described: Option<&str>) -> OAuthError {
+    let (code, public) = match (error, described) {
+        ("access_denied", Some("end-user denied authorization")) => {
+            (Code::AccessDenied, "end-user denied authorization")
+        }
+        ("access_denied", _) => (Code::AccessDenied, "user is not admin approved to access this app"),
+        ("unauthorized_client", _) => (Code::UnauthorizedClient, "this app is blocked by admin"),
+        _ => (Code::AccessDenied, "the sign-in was refused"),
+    };
+    OAuthError::new(code, public)
+}
+
 fn record(key: String, session: &GateSession, cx: &Cx) -> Record {
-    let lifetime = cx.policy.people.session;
-    let expires = session.created.plus(lifetime.absolute).min(cx.now.plus(lifetime.idle));
+    let expires = session.expires(cx.policy.people.session, cx.now);
     let body = serde_json::to_vec(session).expect("a session is plain data");
     Record { key, version: 0, index: Some(format!("user/{}", session.subject)), expires: Some(expires), body }
 }
@@ -224,11 +249,10 @@ pub async fn endings(
     Ok((changes, endings))
 }
 
-/// `GET /oauth2/auth`: 202 with who it is, or 401; 403 where `allowed_groups` names none of theirs. For nginx's
-/// `auth_request` and Traefik's `forwardAuth`.
+/// `GET /oauth2/auth`: 202 with who it is, or 401; 403 where `allowed_groups`, `allowed_emails` or
+/// `allowed_email_domains` names nothing of theirs. For nginx's `auth_request` and Traefik's `forwardAuth`.
 pub async fn auth(visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
     let cx = visit.cx;
-    let params = Params::of_either(visit.request)?;
     let opened = match cookie(visit.request.headers(), GATE_COOKIE) {
         Some(value) => open(&value, &asked_for(visit.request), cx).await?,
         None => None,
@@ -250,16 +274,16 @@ pub async fn auth(visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
         return Ok(response);
     }
     let groups: Vec<&str> = user.iter().flat_map(|u| u.permissions.iter().map(String::as_str)).collect();
-    if params.get("allowed_groups").is_some_and(|allowed| !allowed.split(',').any(|g| groups.contains(&g))) {
+    let email = user.and_then(|u| u.profile.email.as_deref());
+    if !allowed(visit.request.uri().query().unwrap_or_default(), &groups, email) {
         *response.status_mut() = StatusCode::FORBIDDEN;
         return Ok(response);
     }
     *response.status_mut() = StatusCode::ACCEPTED;
-    let email = user.and_then(|u| u.profile.email.clone());
     for (name, value) in [
         ("x-auth-request-user", Some(opened.subject.to_string())),
         ("x-auth-request-preferred-username", Some(opened.subject.to_string())),
-        ("x-auth-request-email", email),
+        ("x-auth-request-email", email.map(str::to_owned)),
         ("x-auth-request-groups", (!groups.is_empty()).then(|| groups.join(","))),
     ] {
         if let Some(value) = value.and_then(|v| HeaderValue::from_str(&v).ok()) {
@@ -267,6 +291,35 @@ pub async fn auth(visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
         }
     }
     Ok(response)
+}
+
+/// Whether the query of a question lets in somebody of these `groups` and this `email`, as oauth2-proxy decides: every
+/// `allowed_…` that it holds must name something of theirs, each as often as it likes and with commas. One that is not
+/// known here lets nobody in.
+fn allowed(query: &str, groups: &[&str], email: Option<&str>) -> bool {
+    let mut asked: BTreeMap<Cow<'_, str>, bool> = BTreeMap::new();
+    let pairs = form_urlencoded::parse(query.as_bytes());
+    for (name, values) in pairs.filter(|(name, values)| name.starts_with("allowed_") && !values.is_empty()) {
+        let names_theirs = values.split(',').filter(|value| !value.is_empty()).any(|value| match &*name {
+            "allowed_groups" => groups.contains(&value),
+            "allowed_emails" => email == Some(value),
+            "allowed_email_domains" => email.is_some_and(|email| is_of_domain(email, value)),
+            _ => false,
+        });
+        *asked.entry(name).or_default() |= names_theirs;
+    }
+    asked.into_values().all(|theirs| theirs)
+}
+
+/// Whether an address is of `domain`, of `.domain` or below it, or below `*.domain`.
+fn is_of_domain(email: &str, domain: &str) -> bool {
+    let Some((_, host)) = email.split_once('@').filter(|(_, host)| !host.contains('@')) else { return false };
+    let (host, domain) = (host.to_ascii_lowercase(), domain.to_ascii_lowercase());
+    let (whole, below) = match domain.strip_prefix('*') {
+        Some(below) => (None, Some(below)),
+        None => (Some(domain.trim_start_matches('.')), Some(&*domain)),
+    };
+    whole == Some(&*host) || below.is_some_and(|below| below.starts_with('.') && host.ends_with(below))
 }
 
 /// The session of a gate cookie on `authority`, as if it were a token of its app.
@@ -286,6 +339,7 @@ pub async fn open(value: &str, authority: &str, cx: &Cx) -> Result<Option<Arc<Op
             Err(e) => return Err(e.into()),
         }
     }
+    let exp = session.expires(cx.policy.people.session, cx.now);
     let claims = Claims {
         iss: cx.policy.issuer.to_string(),
         sub: session.subject,
@@ -297,7 +351,7 @@ pub async fn open(value: &str, authority: &str, cx: &Cx) -> Result<Option<Arc<Op
         generation: None,
         auth_time: Some(session.auth_time),
         iat: session.created,
-        exp: session.created.plus(cx.policy.people.session.absolute).min(cx.now.plus(cx.policy.people.session.idle)),
+        exp,
         more: More { acr: More::acr_of(session.level), ..More::default() },
     };
     Ok(cx.tokens.opened(claims).map(Arc::new))
@@ -311,4 +365,44 @@ pub fn navigates(method: &Method, headers: &http::HeaderMap) -> bool {
             Some(mode) => mode == "navigate",
             None => text("accept").is_some_and(|a| a.contains("text/html")),
         }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_is_decided_as_oauth2_proxy_decides_it() {
+        let ask = |query: &str| allowed(query, &["sales", "ops"], Some("alice@eu.example.com"));
+        for yes in [
+            "",
+            "rd=/x",
+            "allowed_groups=",
+            "allowed_groups=support,sales",
+            "allowed_groups=support&allowed_groups=ops",
+            "allowed_emails=bob@example.com,alice@eu.example.com&allowed_groups=ops",
+            "allowed_email_domains=other.example,EU.example.com",
+            "allowed_email_domains=.example.com",
+            "allowed_email_domains=.eu.example.com",
+            "allowed_email_domains=*.example.com",
+        ] {
+            assert!(ask(yes), "{yes}");
+        }
+        for no in [
+            "allowed_groups=support",
+            "allowed_groups=,",
+            "allowed_emails=bob@example.com",
+            "allowed_emails=bob@example.com&allowed_groups=sales",
+            "allowed_email_domains=example.com",
+            "allowed_email_domains=u.example.com",
+            "allowed_email_domains=*.eu.example.com",
+            "allowed_email_domains=*",
+            "allowed_roles=admin",
+        ] {
+            assert!(!ask(no), "{no}");
+        }
+        for query in ["allowed_emails=alice@example.com", "allowed_email_domains=example.com"] {
+            assert!(!allowed(query, &[], None) && !allowed(query, &[], Some("a@b@example.com")), "{query}");
+        }
+    }
 }

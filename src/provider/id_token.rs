@@ -1,7 +1,7 @@
 //! ID tokens and logout tokens (OIDC Core §2, OIDC Back-Channel Logout §2.4).
 use super::Cx;
 use crate::{
-    model::{Authorization, Client, ScopeSet, Session, SigningAlgorithm, user::SCOPE_CLAIMS},
+    model::{Authorization, Client, ScopeSet, SigningAlgorithm, user::SCOPE_CLAIMS},
     secret,
     token::signer::Unsigned,
 };
@@ -77,11 +77,11 @@ pub fn made_for(claims: &Value) -> Option<&str> {
     claims["azp"].as_str().or(claims["aud"].as_str())
 }
 
-/// A logout token about `session`.
-pub async fn sign_logout(client: &Client, session: &Session, cx: &Cx) -> Result<String, Unsigned> {
+/// A logout token about the session `sid` of `user`.
+pub async fn sign_logout(client: &Client, (user, sid): (&str, &str), cx: &Cx) -> Result<String, Unsigned> {
     let claims = json!({
-        "iss": cx.policy.issuer, "sub": session.user, "aud": client.id, "iat": cx.now, "exp": cx.now.plus(120),
-        "jti": secret::random_id(), "sid": session.sid,
+        "iss": cx.policy.issuer, "sub": user, "aud": client.id, "iat": cx.now, "exp": cx.now.plus(120),
+        "jti": secret::random_id(), "sid": sid,
         "events": { "http://schemas.openid.net/event/backchannel-logout": {} },
     });
     cx.tokens.sign_claims("logout+jwt", &claims, client.interactive.id_token_algorithm).await

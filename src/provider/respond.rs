@@ -34,6 +34,7 @@ fn code_of(request: &AuthorizationRequest, session: &Session, cx: &Cx) -> Author
         scopes: request.scopes.clone(),
         nonce: request.nonce.clone(),
         sid: session.sid.clone(),
+        session_ends: Some(session.ends(cx.policy.people.session)),
         auth_time: session.auth_time,
         level: session.level,
         amr: session.amr.clone(),

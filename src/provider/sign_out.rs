@@ -20,22 +20,32 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct SignOut {
     changes: Vec<Change>,
     endings: Vec<Ending>,
-    /// Sessions, each with an app that took part in it.
-    told: Vec<(Session, String)>,
+    /// The `sub` and `sid` of sessions, each with an app that took part in it.
+    told: Vec<(String, String, String)>,
 }
 
 impl SignOut {
     /// Ends `session`, whose record is `key`. What apps may do while the person is away outlives it.
     pub async fn add(&mut self, key: String, session: &Session, cx: &Cx) -> Result<(), OAuthError> {
+        self.record(key);
+        self.sid(&session.user, &session.sid, cx).await
+    }
+
+    /// Ends the record `key` of a session alone.
+    pub fn record(&mut self, key: String) {
         self.changes.push(Change::Delete(key, Expect::Any));
-        self.endings.push(Ending::of(format!("authorization/sid:{}", session.sid), cx.now.plus(grant::LONGEST_TOKEN)));
-        self.authorizations(&session.user, Some(&session.sid), cx).await?;
-        let gone = gate_session::endings(&session.user, |_, sid| sid == session.sid, cx).await?;
+    }
+
+    /// Ends all that lives by the session `sid` of `user`, whose record may have run out.
+    pub async fn sid(&mut self, user: &str, sid: &str, cx: &Cx) -> Result<(), OAuthError> {
+        self.endings.push(Ending::of_session(sid, cx.now.plus(grant::LONGEST_TOKEN)));
+        self.authorizations(user, Some(sid), cx).await?;
+        let gone = gate_session::endings(user, |_, of| of == sid, cx).await?;
         self.changes.extend(gone.0);
         self.endings.extend(gone.1);
-        for client in session::participants(&*cx.store, &session.sid, cx.now).await? {
-            self.changes.push(session::forget(&session.sid, &client));
-            self.told.push((session.clone(), client));
+        for client in session::participants(&*cx.store, sid, cx.now).await? {
+            self.changes.push(session::forget(sid, &client));
+            self.told.push((user.to_owned(), sid.to_owned(), client));
         }
         Ok(())
     }
@@ -85,10 +95,10 @@ impl SignOut {
     pub async fn commit(mut self, more: Vec<Change>, cx: &Cx) -> Result<(), OAuthError> {
         self.changes.extend(more);
         cx.tokens.commit(Changes(self.changes), self.endings, cx.now).await?;
-        for (session, client) in &self.told {
-            cx.audit.write(json!({"event": "logout", "outcome": "signed_out", "subject": session.user,
-                "sid": session.sid, "client": client, "time": cx.now}));
-            tell(session, client, cx).await;
+        for (user, sid, client) in &self.told {
+            cx.audit.write(json!({"event": "logout", "outcome": "signed_out", "subject": user,
+                "sid": sid, "client": client, "time": cx.now}));
+            tell((user, sid), client, cx).await;
         }
         Ok(())
     }
@@ -100,13 +110,13 @@ fn is_offline(authorization: &Authorization) -> bool {
 }
 
 /// Posts a logout token (OIDC Back-Channel Logout §2.5), beside the request.
-async fn tell(session: &Session, client: &str, cx: &Cx) {
+async fn tell((user, sid): (&str, &str), client: &str, cx: &Cx) {
     let Some(client) = cx.policy.clients.get(client).filter(|c| !c.blocked) else { return };
     let Some(uri) = client.interactive.backchannel_logout_uri.clone() else { return };
     let told = |audit: &Log, outcome: &str, id: &str, now| {
         audit.write(json!({"event": "backchannel_logout", "outcome": outcome, "client": id, "time": now}));
     };
-    let Ok(token) = id_token::sign_logout(client, session, cx).await else {
+    let Ok(token) = id_token::sign_logout(client, (user, sid), cx).await else {
         return told(&cx.audit, "failed", &client.id, cx.now);
     };
     let (audit, id, now) = (cx.audit.clone(), client.id.clone(), cx.now);

@@ -195,7 +195,7 @@ pub async fn issue(redeemed: Redeemed, once: Vec<Change>, shape: &Shape, cx: &Cx
         generation: authorization.and_then(|a| a.refresh.as_ref()).map(|r| r.generation),
         auth_time: authorization.map(|a| a.auth_time).or(terms.auth_time),
         iat: cx.now,
-        exp: terms.expires.map_or(usual, |t| t.min(usual)),
+        exp: [terms.expires, authorization.and_then(|a| a.ends)].into_iter().flatten().fold(usual, Ord::min),
         more: More {
             acr: authorization.map_or(terms.more.acr.clone(), |a| More::acr_of(a.level)),
             ..bound(terms.more, shape.proof, certificate)

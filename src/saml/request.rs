@@ -90,12 +90,18 @@ impl ServiceProvider {
         xml.close("samlp:LogoutRequest").finish()
     }
 
-    /// A `LogoutResponse` (SAML Core §3.7.2), not signed.
-    pub fn logout_response(&self, id: &str, destination: &str, request: &str, all: bool, now: Timestamp) -> String {
+    /// A `LogoutResponse` (SAML Core §3.7.2), not signed. Where nobody of that name is `known`, it says so.
+    pub fn logout_response(&self, id: &str, destination: &str, request: &str, known: bool, now: Timestamp) -> String {
         let xml = self.issuer(self.message("samlp:LogoutResponse", id, destination, Some(request), now));
-        let status = if all { "Success" } else { "Responder" };
-        let status = format!("urn:oasis:names:tc:SAML:2.0:status:{status}");
-        let xml = xml.open("samlp:Status", &[]).leaf("samlp:StatusCode", &[("Value", Some(&status))], "");
+        let value = |name: &str| format!("urn:oasis:names:tc:SAML:2.0:status:{name}");
+        let xml = xml.open("samlp:Status", &[]);
+        let xml = if known {
+            xml.leaf("samlp:StatusCode", &[("Value", Some(&value("Success")))], "")
+        } else {
+            let outer = xml.open("samlp:StatusCode", &[("Value", Some(&value("Responder")))]);
+            let inner = outer.leaf("samlp:StatusCode", &[("Value", Some(&value("UnknownPrincipal")))], "");
+            inner.close("samlp:StatusCode")
+        };
         xml.close("samlp:Status").close("samlp:LogoutResponse").finish()
     }
 

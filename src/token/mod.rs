@@ -316,6 +316,11 @@ impl Tokens {
         self.revocations.has_ended_access(client, subject, issued)
     }
 
+    /// Whether somebody signed out of the sign-on session `sid`; one that ran out by itself is not known here.
+    pub fn signed_out(&self, sid: &str) -> bool {
+        self.revocations.session_has_ended(sid)
+    }
+
     /// Ends every token issued to `target` (`client/…`, `subject/…`) up to `now`.
     pub async fn end_all(&self, target: &str, longest_life: i64, now: Timestamp) -> Result<(), StoreError> {
         self.end(Ending { target: target.to_owned(), before: now, until: now.plus(longest_life) }, now).await

@@ -36,6 +36,11 @@ fn targets(names: Names<'_>) -> [String; 4] {
     std::array::from_fn(|n| [KINDS[n], names[n]].concat())
 }
 
+/// The target of the sign-on session `sid`: sessions behind the gate have it in place of an authorization.
+fn session(sid: &str) -> String {
+    format!("{}sid:{sid}", KINDS[1])
+}
+
 /// What comes before one user's access to one app in a target.
 const ACCESS: &str = "access/";
 
@@ -65,6 +70,11 @@ impl Ending {
     /// Ends whatever `target` names for good.
     pub fn of(target: String, until: Timestamp) -> Self {
         Self { target, before: Timestamp(i64::MAX), until }
+    }
+
+    /// Ends the sessions behind the gate that came from the sign-on session `sid`, and what its apps have yet to redeem.
+    pub fn of_session(sid: &str, until: Timestamp) -> Self {
+        Self::of(session(sid), until)
     }
 
     /// Ends the tokens without an authorization, such as those by JWT bearer, that `client` got for `subject` up to
@@ -177,6 +187,11 @@ impl Revocations {
     pub fn has_ended_access(&self, client: &str, subject: &str, issued: Timestamp) -> bool {
         let targets = [[KINDS[2], client].concat(), [KINDS[3], subject].concat(), access(client, subject)];
         self.one_has_ended(&targets, issued)
+    }
+
+    /// Whether the sign-on session `sid` has been ended.
+    pub fn session_has_ended(&self, sid: &str) -> bool {
+        self.one_has_ended(&[session(sid)], Timestamp(i64::MAX))
     }
 
     /// The flag of a further `target` that a token is tied to.

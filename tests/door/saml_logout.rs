@@ -53,6 +53,20 @@ fn query<'a>(shown: &'a Shown, to: &str) -> &'a str {
     rest.strip_prefix('?').unwrap()
 }
 
+fn field(query: &str, name: &str) -> String {
+    let mut all = form_urlencoded::parse(query.as_bytes());
+    all.find(|(n, _)| n == name).map(|(_, v)| v.into_owned()).unwrap()
+}
+
+/// The message in a query.
+fn unpacked(query: &str, name: &str) -> String {
+    use std::io::Read;
+    let packed = binding::from_field(&field(query, name)).unwrap();
+    let mut text = String::new();
+    flate2::read::DeflateDecoder::new(&*packed).read_to_string(&mut text).unwrap();
+    text
+}
+
 fn signed_by_us(query: &str) {
     let (signed, signature) = query.split_once("&Signature=").unwrap();
     let signature = percent_encoding::percent_decode_str(signature).decode_utf8().unwrap();
@@ -85,18 +99,27 @@ async fn an_idp_signs_somebody_out_here_with_their_tokens_and_gets_an_answer() {
         assert_eq!(Browser::new(&world).get(&target).await.status, 400, "{why}");
     }
     for target in [ask(&sp, LOGOUT, None, &other, 0), ask(&sp, LOGOUT, Some("_another"), &alice(), 0)] {
-        query(&Browser::new(&world).get(&target).await, "https://idp.example/slo");
+        let answered = Browser::new(&world).get(&target).await;
+        let told = unpacked(query(&answered, "https://idp.example/slo"), "SAMLResponse");
+        let status = |name: &str| told.contains(&format!("\"urn:oasis:names:tc:SAML:2.0:status:{name}\""));
+        assert!(status("Responder") && status("UnknownPrincipal") && !status("Success"), "{told}");
     }
     assert!(is_in(&mut browser).await && opens(&world, &token), "so far nobody was signed out");
     let answered = Browser::new(&world).get(&ask(&sp, LOGOUT, Some("_s1"), &alice(), 0)).await;
     let told = query(&answered, "https://idp.example/slo");
     assert!(told.starts_with("SAMLResponse=") && told.contains("RelayState=their%20state"), "{told}");
     signed_by_us(told);
+    assert!(unpacked(told, "SAMLResponse").contains("status:Success"));
     assert!(!is_in(&mut browser).await && !is_in(&mut second).await && !opens(&world, &token));
     // By form, too.
     let (mut browser, _) = signed_in(&world).await;
     let id = new_id();
-    let message = sp.signed(&sp.logout_request(&id, LOGOUT, &alice(), None, world.clock.now()), &id);
+    // The name alone is enough, but not one of another format.
+    let foreign = NameId { format: Some("urn:oasis:names:tc:SAML:2.0:nameid-format:transient".to_owned()), ..alice() };
+    Browser::new(&world).get(&ask(&sp, LOGOUT, None, &foreign, 0)).await;
+    assert!(is_in(&mut browser).await);
+    let bare = NameId { format: None, qualifier: Some("https://idp.example".to_owned()), ..alice() };
+    let message = sp.signed(&sp.logout_request(&id, LOGOUT, &bare, None, world.clock.now()), &id);
     let field = binding::to_field(&message);
     let answered = Browser::new(&world).post("/oauth2/saml/logout", &[("SAMLRequest", &field)]).await;
     query(&answered, "https://idp.example/slo");
@@ -113,20 +136,13 @@ async fn who_signs_out_here_is_signed_out_there_and_comes_back() {
     let asked = query(&led, "https://idp.example/slo");
     signed_by_us(asked);
     assert!(!is_in(&mut browser).await && !opens(&world, &token), "it has ended here already");
-    let field = |name: &str| {
-        let all = form_urlencoded::parse(asked.as_bytes());
-        all.into_iter().find(|(n, _)| n == name).map(|(_, v)| v.into_owned()).unwrap()
-    };
-    use std::io::Read;
-    let packed = binding::from_field(&field("SAMLRequest")).unwrap();
-    let mut text = String::new();
-    flate2::read::DeflateDecoder::new(&*packed).read_to_string(&mut text).unwrap();
+    let text = unpacked(asked, "SAMLRequest");
     assert!(text.contains(">alice</saml:NameID>") && text.contains("<samlp:SessionIndex>_s1<"), "{text}");
     let id = text.split(" ID=\"").nth(1).unwrap().split('"').next().unwrap();
     let sp = idp(&RSA.pkcs8);
     let answer = |to: &str| {
         let message = sp.logout_response(&new_id(), LOGOUT, to, true, world.clock.now());
-        let address = binding::to_query("x:", "SAMLResponse", &message, Some(&field("RelayState")), &sp.key);
+        let address = binding::to_query("x:", "SAMLResponse", &message, Some(&field(asked, "RelayState")), &sp.key);
         format!("/oauth2/saml/logout?{}", address.split_once('?').unwrap().1)
     };
     assert_eq!(browser.get(&answer("_another")).await.status, 400);
@@ -168,11 +184,15 @@ async fn single_logout_ends_tokens_also_when_the_session_here_has_run_out() {
     })
     .await;
     let (mut browser, tokens) = signed_in_for(&world, "openid read offline_access").await;
+    let online = browser.get(&request("admin", &[("prompt", "none"), ("scope", "openid read")])).await;
+    let online = redeem(&world, "admin", &crate::people::answer(&online)["code"], &[]).await.1;
     world.clock.advance(61);
     assert!(!is_in(&mut browser).await && opens(&world, &tokens["access_token"]));
+    assert!(opens(&world, &online["access_token"]), "S57 idle, and the app goes on");
     let sp = idp(&RSA.pkcs8);
     let message = sp.logout_request(&new_id(), LOGOUT, &alice(), None, world.clock.now());
     let address = binding::to_query("x:", "SAMLRequest", &message, None, &sp.key);
     Browser::new(&world).get(&format!("/oauth2/saml/logout?{}", address.split_once('?').unwrap().1)).await;
     assert!(!opens(&world, &tokens["access_token"]));
+    assert!(!opens(&world, &online["access_token"]), "what lives by a session, too");
 }

@@ -129,29 +129,31 @@ async fn asked(
         return Err(refused(format_args!("a LogoutRequest of {age} seconds ago, or past its NotOnOrAfter")));
     }
     let mut end = SignOut::default();
-    let (mut ended, mut offline) = (0, 0);
+    let (mut known, mut ended, mut offline) = (false, 0, 0);
     for origin in session::begun_at(&*cx.store, &partner.idp.entity, &request.name_id, cx.now).await? {
         if !request.sessions.is_empty() && !origin.index.is_some_and(|i| request.sessions.contains(&i)) {
             continue;
         }
+        known = true;
         for (key, session) in session::of_user(&*cx.store, &origin.user, cx.now).await? {
             if session.sid == origin.sid {
-                end.add(key, &session, cx).await?;
+                end.record(key);
                 ended += 1;
             }
         }
+        end.sid(&origin.user, &origin.sid, cx).await?;
         if partner.logout_ends_tokens {
             offline += end.offline(&origin.user, &origin.sid, cx).await?;
         }
     }
     end.commit(Vec::new(), cx).await?;
-    cx.audit.write(json!({"event": "saml_logout", "outcome": "asked", "idp": partner.name, "request": request.id,
+    cx.audit.write(json!({"event": "saml_logout", "outcome": if known { "asked" } else { "unknown" }, "idp": partner.name, "request": request.id,
         "sessions": ended, "authorizations": offline, "time": cx.now}));
     visit.set(set_cookie(SESSION_COOKIE, String::new(), Some(0)));
     let Some(endpoint) = endpoint(partner) else { return Ok(signed_out(visit)) };
     let (sp, id) = (sp(cx)?, new_id());
     let to = endpoint.response_location.as_ref().unwrap_or(&endpoint.location);
-    let message = sp.logout_response(&id, to, &request.id, true, cx.now);
+    let message = sp.logout_response(&id, to, &request.id, known, cx.now);
     let relay = relay.filter(|r| r.len() <= LONGEST_STATE);
     send(visit, endpoint.binding, to, "SAMLResponse", (&id, &message), relay)
 }

@@ -37,6 +37,7 @@ fn hold(gate: &Gate, id: &str) {
         subject: "alice".to_owned(),
         scopes: "orders:read".to_owned(),
         sid: None,
+        ends: None,
         auth_time: Timestamp(1),
         level: Level::Standard,
         amr: Vec::new(),

@@ -74,3 +74,18 @@ async fn s30_f3_f4_racing_redemptions_and_refreshes_leave_one_branch() {
         assert_eq!(live, 1, "F4 one live branch");
     }
 }
+
+#[tokio::test]
+async fn s57_a_code_on_its_way_is_good_for_nothing_once_the_person_has_signed_out() {
+    let w = world().await;
+    for everywhere in [false, true] {
+        let mut b = Browser::new(&w);
+        let code = b.authorize(&request("web", &[]), "alice").await["code"].clone();
+        let page = b.visit(if everywhere { "/oauth2/account" } else { "/oauth2/logout" }).await;
+        let field = if everywhere { ("action", "sign_out_everywhere") } else { ("confirm", "yes") };
+        assert!(b.submit(&page, &[field]).await.body.contains("Signed out"));
+        assert_eq!(redeem(&w, "web", &code, &[]).await.1["error"], "invalid_grant");
+        let code = b.authorize(&request("web", &[]), "alice").await["code"].clone();
+        assert_eq!(redeem(&w, "web", &code, &[]).await.0, 200, "the next session is another one");
+    }
+}

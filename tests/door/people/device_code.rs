@@ -2,6 +2,31 @@
 use super::*;
 
 #[tokio::test]
+async fn s49_s57_a_device_gets_nothing_once_the_yes_was_taken_back_or_the_person_signed_out() {
+    let w = world().await;
+    let mut b = Browser::new(&w);
+    for take_back in [true, false] {
+        let begun = w.post("/oauth2/device_authorization", None, &[("client_id", "web"), ("scope", "read")]).await;
+        let begun = read(&begun);
+        let page = b.visit(&format!("/oauth2/device?user_code={}", begun["user_code"].as_str().unwrap())).await;
+        let page = if page.body.contains("name=\"password\"") { b.sign_in(&page, "alice").await } else { page };
+        assert!(b.submit(&page, &[("decision", "allow")]).await.body.contains("All set"));
+        if take_back {
+            let page = b.visit("/oauth2/account").await;
+            b.submit(&page, &[("action", "revoke")]).await;
+        } else {
+            w.clock.advance(1);
+            let page = b.visit("/oauth2/logout").await;
+            b.submit(&page, &[("confirm", "yes")]).await;
+        }
+        let code = begun["device_code"].as_str().unwrap();
+        let fields = [("grant_type", DEVICE), ("client_id", "web"), ("device_code", code)];
+        assert_eq!(read(&w.post("/oauth2/token", None, &fields).await)["error"], "invalid_grant", "{take_back}");
+        w.clock.advance(1);
+    }
+}
+
+#[tokio::test]
 async fn s42_to_s45_a_device_gets_its_tokens_when_a_person_says_yes() {
     let w = world().await;
     let begin = async |client: &str| {

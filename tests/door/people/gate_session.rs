@@ -30,7 +30,11 @@ async fn a_browser_comes_back_with_a_session_that_answers_as_oauth2_proxy_does_a
         assert_eq!(yes.headers[&format!("x-auth-request-{name}")], value);
     }
     assert_eq!(portal.get("/oauth2/auth?allowed_groups=support,sales").await.status, 202);
-    assert_eq!(portal.get("/oauth2/auth?allowed_groups=support").await.status, 403);
+    for other in ["groups=support", "emails=bob@example.com", "email_domains=other.example", "roles=sales"] {
+        assert_eq!(portal.get(&format!("/oauth2/auth?allowed_{other}")).await.status, 403, "{other}");
+    }
+    let hers = "allowed_groups=support&allowed_groups=sales&allowed_email_domains=example.com";
+    assert_eq!(portal.get(&format!("/oauth2/auth?{hers}&allowed_emails=alice@example.com")).await.status, 202);
     let stored = w.store.scan("gate/", w.clock.now()).await.unwrap();
     assert!(stored.len() == 1 && !stored[0].key.contains(&portal.cookies[GATE]), "S56 by digest alone");
     assert!(portal.cookies[GATE].len() == 43, "a small cookie, the state is here");
@@ -127,6 +131,60 @@ async fn s54_nobody_is_led_away_and_the_way_back_belongs_to_one_browser() {
     let mut nowhere = Browser::new(&w);
     nowhere.host = "unknown.example";
     assert_eq!(nowhere.get("/oauth2/start").await.status, 400, "nobody signs in there");
+}
+
+#[tokio::test]
+async fn who_says_no_or_may_not_use_the_app_is_told_so_at_the_gate() {
+    let w = world().await;
+    let begin = async || {
+        let (mut portal, mut id) = (Browser::new(&w), Browser::new(&w));
+        portal.host = "portal.example";
+        let start = portal.get("/oauth2/start").await;
+        let login = id.visit(&start.to).await;
+        let shown = id.sign_in(&login, "bob").await;
+        (portal, id, shown)
+    };
+    let (mut portal, mut id, consent) = begin().await;
+    let to = id.submit(&consent, &[("decision", "deny")]).await.to;
+    let told = portal.get(to.strip_prefix("https://portal.example").unwrap()).await;
+    assert!(told.status == 400 && told.body.contains("You said no"), "{} {}", told.status, told.body);
+    w.reload(|policy| {
+        let mut app = app("portal");
+        app.approval = Approval::Admin(["sales".to_owned()].into());
+        policy.clients.insert("portal".into(), Arc::new(app));
+    });
+    let (mut portal, _, refused) = begin().await;
+    let told = portal.get(refused.to.strip_prefix("https://portal.example").unwrap()).await;
+    assert!(told.status == 400 && told.body.contains("No access to this app"), "{}", told.body);
+    let gone = portal.get("/oauth2/authorize?client_id=web&request_uri=urn:ietf:params:oauth:request_uri:x").await;
+    assert!(gone.body.contains("This sign-in is over"), "{}", gone.body);
+}
+
+#[tokio::test]
+async fn s57_what_lives_by_a_sign_on_session_ends_with_it_however_late_it_came() {
+    let w = world().await;
+    let (_, mut id, _) = signed_in(&w, "/").await;
+    for _ in 0..3 {
+        w.clock.advance(7 * 3600);
+        assert!(id.visit("/oauth2/account").await.body.contains("The portal app"), "in use");
+    }
+    w.clock.advance(2 * 3600);
+    let mut portal = Browser::new(&w);
+    portal.host = "portal.example";
+    let start = portal.get("/oauth2/start").await;
+    let fields = answer(&id.visit(&start.to).await);
+    portal.get(&format!("/oauth2/callback?code={}&state={}", fields["code"], fields["state"])).await;
+    w.clock.advance(3300);
+    let code = id.authorize(&request("web", &[("scope", "openid read")]), "alice").await["code"].clone();
+    assert_eq!(redeem(&w, "web", &code, &[]).await.1["expires_in"], 300, "of 600");
+    let code = id.authorize(&request("web", &[]), "alice").await["code"].clone();
+    assert_eq!(redeem(&w, "web", &code, &[]).await.1["expires_in"], 600, "what goes on while they are away");
+    w.clock.advance(299);
+    assert_eq!(asked(&mut portal).await.status, 202);
+    let last = id.authorize(&request("web", &[]), "alice").await["code"].clone();
+    w.clock.advance(1);
+    assert_eq!(asked(&mut portal).await.status, 401, "24 hours from the sign-on, one from the callback");
+    assert_eq!(redeem(&w, "web", &last, &[]).await.1["error"], "invalid_grant", "a code of a session that is over");
 }
 
 #[tokio::test]
