@@ -1,5 +1,5 @@
 //! Connected apps (OAuth clients, RFC 6749 §2).
-use super::{CertificateName, Exchange, Level, Policies, ScopeSet, verification_key::VerificationKey};
+use super::{CertificateName, Exchange, Level, Policies, ScopeSet, Wire, verification_key::VerificationKey};
 use crate::secret::{Digest, Plain};
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -105,11 +105,13 @@ pub struct Client {
 
 impl Client {
     /// Whether it has to prove who it is before it is served by `grant_type`.
-    pub fn must_authenticate(&self, grant_type: &str) -> bool {
+    pub fn must_authenticate(&self, grant_type: &str, wire: Wire) -> bool {
         let rules = &self.policies.secret;
         self.auth_method != AuthMethod::None
             && match grant_type {
                 "authorization_code" => !rules.optional,
+                // One rule for both of Salesforce's flows for people; RFC 8628 §3.4 knows no exception.
+                "urn:ietf:params:oauth:grant-type:device_code" if wire == Wire::Salesforce => !rules.optional,
                 "refresh_token" => !rules.optional_for_refresh,
                 _ => true,
             }

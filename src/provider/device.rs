@@ -11,10 +11,10 @@ use super::{
 use crate::{
     grant::{
         Consent,
-        device_code::{self, DeviceCode, State},
+        device_code::{self, DeviceCode, DeviceCodeGrant, State},
     },
     login::{session, throttle::origin},
-    model::{Approval, AuthMethod, ScopeSet, network::Shown},
+    model::{Approval, AuthMethod, ScopeSet, Wire, network::Shown},
     pages::{self, Page},
     secret,
     store::{Changes, StoreError},
@@ -23,22 +23,17 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
-const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
-
 /// `POST /oauth2/device_authorization` (RFC 8628 §3.1).
 pub async fn authorization(request: &Request<Bytes>, cx: &Cx) -> Result<Value, OAuthError> {
     let params = Params::read(request)?;
     let failed = || OAuthError::new(Code::InvalidClient, "client authentication failed");
     let caller = client_auth::authenticate(request.headers(), &params, cx)?.ok_or_else(failed)?;
-    if !caller.proven && caller.client.auth_method != AuthMethod::None {
+    // Salesforce's devices name themselves here, and show a secret when they ask for the token.
+    if cx.wire == Wire::Standard && !caller.proven && caller.client.auth_method != AuthMethod::None {
         return Err(failed());
     }
     let client = &caller.client;
-    if client.blocked || !client.grants.contains(GRANT) {
-        return Err(
-            OAuthError::new(Code::UnauthorizedClient, "this app may not use this grant").of(Situation::GrantNotAllowed)
-        );
-    }
+    super::token::may_use(client, &DeviceCodeGrant)?;
     restriction::address_of_app(client, false, cx)?;
     let scopes = super::token::narrow(params.get("scope"), &client.scopes, cx.wire)?.to_string();
     let device_code = secret::random_token();

@@ -45,6 +45,12 @@ impl Provider {
             Door::Userinfo => person(identity::userinfo(&request, &settings, &cx).await),
             Door::Identity => person(identity::identity(&request, &settings, &cx).await),
             Door::Soap => self.soap(&request, &settings, &cx).await,
+            // A GET makes something here, so an address alone, which anybody can have visited, is not enough.
+            Door::SingleAccess
+                if request.method() == Method::GET && !request.headers().contains_key(header::AUTHORIZATION) =>
+            {
+                not_allowed(&[&Method::POST])
+            }
             Door::SingleAccess => match identity::bearer(&request, &cx).await {
                 Ok((holder, _)) => settle("single_access", &cx, link(&request, &holder, &cx).await.map(Some)),
                 Err(refused) => person(Err(refused)),

@@ -30,6 +30,9 @@ const OPENS: [&str; 2] = ["web", "full"];
 struct FrontDoor {
     client: String,
     subject: String,
+    /// The authorization that the token came from.
+    authorization: String,
+    issued: Timestamp,
     auth_time: Timestamp,
     level: Level,
     to: String,
@@ -66,7 +69,8 @@ pub async fn link(holder: &Holder, wanted: Option<&str>, cx: &Cx) -> Result<Valu
     let (client, subject) = (client.id.to_string(), user.username.to_string());
     let audit = json!({"event": "single_access", "outcome": "issued", "client": client, "subject": subject,
         "time": cx.now});
-    let door = FrontDoor { client, subject, auth_time, level, to: to.to_owned() };
+    let (authorization, issued) = (begun.id, cx.now);
+    let door = FrontDoor { client, subject, authorization, issued, auth_time, level, to: to.to_owned() };
     let record = Record::passing(key(&password), cx.now.plus(LIFETIME), &door);
     cx.store.commit(Changes(vec![Change::Put(record, Expect::Absent)]), cx.now).await?;
     cx.audit.write(audit);
@@ -93,6 +97,11 @@ pub async fn enter(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> 
     // The policy may have changed in that minute.
     let client = cx.policy.clients.get(door.client.as_str()).filter(|c| !c.blocked && c.policies.single_access);
     let client = client.ok_or_else(|| gone("the app may not, any more"))?;
+    // So may what the token came from.
+    let stands = cx.store.get(&Authorization::key(&door.authorization), cx.now).await?.is_some();
+    if !stands || cx.tokens.access_has_ended(&door.client, &door.subject, door.issued) {
+        return Err(gone("taken back meanwhile"));
+    }
     grant::user_may(client, &door.subject, cx).await?;
     let user = cx.user(&door.subject).await?;
     restriction::address(client, user.as_deref(), Shown { level: door.level, refreshes: false }, cx)?;

@@ -300,7 +300,8 @@ fn caller(request: &Request<Bytes>, params: &Params, grant: &dyn Grant, cx: &Cx)
     {
         return Err(OAuthError::new(Code::InvalidGrant, "the assertion is invalid").detail("issued by another"));
     }
-    let must_prove = |c: &Authenticated| !c.proven && named.is_none() && c.client.must_authenticate(grant.grant_type());
+    let must = |c: &Authenticated| c.client.must_authenticate(grant.grant_type(), cx.wire);
+    let must_prove = |c: &Authenticated| !c.proven && named.is_none() && must(c);
     if caller.as_ref().is_some_and(must_prove) {
         return Err(OAuthError::new(Code::InvalidClient, "client authentication failed").detail("no credentials"));
     }
@@ -311,7 +312,8 @@ fn caller(request: &Request<Bytes>, params: &Params, grant: &dyn Grant, cx: &Cx)
     Ok((caller, client))
 }
 
-fn may_use(client: &Client, grant: &dyn Grant) -> Result<(), OAuthError> {
+/// Whether the app is there for this grant: neither blocked, nor without it.
+pub fn may_use(client: &Client, grant: &dyn Grant) -> Result<(), OAuthError> {
     if client.blocked {
         return Err(OAuthError::new(Code::UnauthorizedClient, "this app is blocked by admin").of(Situation::AppBlocked));
     }

@@ -80,9 +80,11 @@ impl Door {
     /// The methods that it takes.
     pub const fn methods(self) -> &'static [&'static Method] {
         match self {
-            Self::Token | Self::Introspect | Self::Soap | Self::SingleAccess | Self::Register => &[&Method::POST],
+            Self::Token | Self::Introspect | Self::Soap | Self::Register => &[&Method::POST],
             Self::Keys | Self::Success => &[&Method::GET],
-            Self::Authorize | Self::Revoke | Self::Userinfo | Self::Identity => &[&Method::GET, &Method::POST],
+            Self::Authorize | Self::Revoke | Self::Userinfo | Self::Identity | Self::SingleAccess => {
+                &[&Method::GET, &Method::POST]
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use portcullis::model::{Approval, Network, Ranges};
 const SAML: &str = "urn:ietf:params:oauth:grant-type:saml2-bearer";
 
 /// Every error of the reference: `error`, `error_description` where it says one.
-const REFERENCE: [(&str, &str); 21] = [
+const REFERENCE: [(&str, &str); 25] = [
     ("invalid_grant", "user hasn't approved this consumer"),
     ("invalid_grant", "expired access/refresh token"),
     ("invalid_grant", "expired authorization code"),
@@ -27,6 +27,10 @@ const REFERENCE: [(&str, &str); 21] = [
     ("inactive_user", ""),
     ("rate_limit_exceeded", ""),
     ("immediate_unsuccessful", ""),
+    ("access_denied", ""),
+    ("authorization_pending", ""),
+    ("slow_down", ""),
+    ("expired_token", ""),
 ];
 
 /// Every flow of the reference, and the test that plays it in Salesforce's form. The hybrid flow is not offered, and its
@@ -61,6 +65,11 @@ fn troubled(policy: &mut Policy) {
         policy.clients.insert(id.into(), Arc::new(client));
     };
     add("barred", |c| c.blocked = true);
+    add("shut", |c| {
+        c.blocked = true;
+        c.grants.remove(people::DEVICE);
+    });
+    add("handless", |c| c.grants.retain(|grant| grant != people::DEVICE));
     add("alone", |c| c.run_as = None);
     add("console", |c| {
         c.grants.insert("password".to_owned());
@@ -223,6 +232,55 @@ async fn s2_each_profile_has_its_own_errors_to_the_letter() {
             };
             table.push(format!("authorize, {situation} | {profile} | {told}"));
         }
+    }
+    let platform_id = ("client_id", "platform");
+    let starts = [
+        ("no secret", vec![("client_id", "consumer")]),
+        ("wrong secret", vec![("client_id", "consumer"), ("client_secret", "x")]),
+        ("unknown client", vec![("client_id", "nobody")]),
+        ("blocked app", vec![("client_id", "barred"), ("client_secret", SECRET)]),
+        ("blocked app without the grant", vec![("client_id", "shut"), ("client_secret", SECRET)]),
+        ("grant not allowed", vec![("client_id", "handless"), ("client_secret", SECRET)]),
+        ("scope too wide", vec![platform_id, ("scope", "admin")]),
+    ];
+    let devices = [("standard", "/oauth2/device_authorization", "/oauth2/token"), ("salesforce", TOKEN, TOKEN)];
+    let begin = async |path: &str, mut fields: Vec<(&'static str, &'static str)>| {
+        fields.push(("response_type", "device_code"));
+        let response = w.post(path, None, &fields).await;
+        (response.status().as_u16(), read(&response))
+    };
+    for (situation, fields) in starts {
+        for (profile, path, _) in devices {
+            let (status, body) = begin(path, fields.clone()).await;
+            table.push(line(&format!("device, {situation}"), profile, status, &body));
+        }
+    }
+    let mut lost = Vec::new();
+    for (profile, begins, polls) in devices {
+        let begun = begin(begins, vec![platform_id]).await.1;
+        let poll = async || {
+            let code = text(&begun, "device_code");
+            let fields = [("grant_type", people::DEVICE), platform_id, ("device_code", code)];
+            let response = w.post(polls, None, &fields).await;
+            (response.status().as_u16(), read(&response))
+        };
+        for situation in ["nobody has decided", "polls too often", "the person said no"] {
+            if situation == "the person said no" {
+                let mut b = Browser::new(&w);
+                let page = b.visit(&format!("/oauth2/device?user_code={}", text(&begun, "user_code"))).await;
+                let page = b.sign_in(&page, "bob").await;
+                assert_eq!(b.submit(&page, &[("decision", "deny")]).await.status, 200);
+            }
+            let (status, body) = poll().await;
+            table.push(line(&format!("device, {situation}"), profile, status, &body));
+        }
+        lost.push((profile, polls, begin(begins, vec![platform_id]).await.1));
+    }
+    w.clock.advance(600);
+    for (profile, polls, begun) in lost {
+        let fields = [("grant_type", people::DEVICE), platform_id, ("device_code", text(&begun, "device_code"))];
+        let response = w.post(polls, None, &fields).await;
+        table.push(line("device, nobody decided in time", profile, response.status().as_u16(), &read(&response)));
     }
     for (error, description) in REFERENCE {
         let told = format!("{error}: {description}");

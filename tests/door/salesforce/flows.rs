@@ -158,6 +158,31 @@ async fn s43_s44_device_flow_in_salesforces_form() {
     let (status, body) = poll().await;
     assert!(status == 200 && text(&body, "id").contains("/id/00D"), "{body}");
     assert_eq!(body["scope"], "api");
+
+    // An app with a secret begins without it, and shows it when it asks for the token.
+    w.reload(|policy| {
+        let mut client = connected("easy");
+        client.policies.secret.optional = true;
+        policy.clients.insert("easy".into(), Arc::new(client));
+    });
+    for (app, secret, error) in [
+        ("consumer", None, "invalid_client"),
+        ("consumer", Some(SECRET), "authorization_pending"),
+        ("easy", None, "authorization_pending"),
+        ("easy", Some("wrong"), "invalid_client"),
+    ] {
+        let (status, begun) = token(&w, &[("response_type", "device_code"), ("client_id", app)]).await;
+        assert_eq!(status, 200, "{app}: {begun}");
+        let code = text(&begun, "device_code");
+        let mut poll = vec![("grant_type", "device"), ("client_id", app), ("code", code)];
+        poll.extend(secret.map(|secret| ("client_secret", secret)));
+        assert_eq!(token(&w, &poll).await.1["error"], error, "{app}");
+        let standard = [("grant_type", people::DEVICE), ("client_id", app), ("device_code", code)];
+        let answer = w.post("/oauth2/token", None, &standard).await;
+        assert_eq!(answer.status(), 401, "S43 {app}: RFC 8628 knows no exception");
+    }
+    let standard = w.post("/oauth2/device_authorization", None, &[("client_id", "consumer")]).await;
+    assert_eq!(standard.status(), 401, "the standard path asks for the secret");
 }
 
 #[tokio::test]

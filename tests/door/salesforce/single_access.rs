@@ -65,6 +65,27 @@ async fn s54_s55_s56_single_access_is_off_unless_allowed_good_once_and_leads_to_
     alice.get(&link().await).await;
     assert_ne!(alice.cookies["__Host-portcullis"], first, "S55");
 
+    // With GET the token has to stand where no other site can put it.
+    let with = Request::get(PATH).header("authorization", format!("Bearer {token}"));
+    let got = read(&send(&w, with, "").await);
+    assert!(text(&got, "frontdoor_uri").contains("/oauth2/frontdoor?otp="), "{got}");
+    let bare = send(&w, Request::get(format!("{PATH}?access_token={token}")), "").await;
+    assert!(bare.status() == 405 && bare.headers()["allow"] == "POST");
+
+    // What the link came from is taken back.
+    let subject = link().await;
+    w.tokens.end_all("subject/alice", 600, w.clock.now()).await.unwrap();
+    assert_eq!(Browser::new(&w).get(&subject).await.status, 400, "S49 all that alice had");
+    w.clock.advance(1);
+    let body = signed_in(&w, "consumer", &[("scope", "web api refresh_token")]).await;
+    let (other, refresh) = (text(&body, "access_token"), text(&body, "refresh_token"));
+    let revoked = text(&ask(&w, other, &[]).await.1, "frontdoor_uri").to_owned();
+    w.post("/services/oauth2/revoke", None, &[("token", refresh)]).await;
+    assert_eq!(Browser::new(&w).get(&revoked).await.status, 400, "S49 this authorization");
+    let body = signed_in(&w, "consumer", &[("scope", "web api refresh_token")]).await;
+    let token = text(&body, "access_token");
+    let link = async || text(&ask(&w, token, &[]).await.1, "frontdoor_uri").to_owned();
+
     let late = link().await;
     w.clock.advance(60);
     assert_eq!(Browser::new(&w).get(&late).await.status, 400, "for a minute");
