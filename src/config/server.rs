@@ -46,7 +46,8 @@ pub struct ServerTable {
     /// Seconds between two reads of a request's body, and before it must bring 128 bytes a second on average.
     #[serde(default = "twenty")]
     body_timeout: u64,
-    /// Open connections at most, over all listeners.
+    /// Open connections at most, over all listeners of `listen` and `redirect` together; `admin` and the admin API have 64
+    /// of their own each.
     #[serde(default = "many")]
     max_connections: usize,
     /// Seconds that requests in flight get when the process is asked to end.

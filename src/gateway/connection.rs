@@ -118,6 +118,11 @@ impl Front {
         Self { policy: Some(policy), ..self }
     }
 
+    /// The places of its connections, for listeners that share them.
+    pub fn room(&self) -> Arc<Semaphore> {
+        self.room.clone()
+    }
+
     /// The handshake; where nobody is asked for a certificate it begins at once, otherwise its first message says for
     /// which host it is.
     async fn handshake(&self, mut socket: Box<L4Stream>) -> Option<(Stream, Option<Arc<Arrived>>)> {

@@ -190,6 +190,12 @@ pub fn entitled(
         let Some(standing) = policy.standing(opened, now).filter(|_| entitlement.opens(&route.resource)) else {
             return Err(Denial::InvalidToken);
         };
+        // An app that was moved to another audience opens the new one alone, also with its older tokens. What one
+        // exchanged is for an audience of its own, judged with the rest of the exchange.
+        let exchanged = opened.special.as_ref().is_some_and(|special| special.more.exchanged_from.is_some());
+        if *standing.client.audience != *route.resource && !exchanged {
+            return Err(Denial::InvalidToken);
+        }
         if !policy.admits(standing.client, standing.user.map(|u| &**u), address, opened.shown()) {
             return Err(Denial::IpRestricted);
         }

@@ -21,6 +21,7 @@ pub mod http2;
 pub mod identity;
 pub mod mount;
 pub mod pace;
+mod plain;
 pub mod possession;
 pub mod proxy;
 pub mod proxy_protocol;

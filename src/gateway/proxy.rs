@@ -256,7 +256,7 @@ impl ProxyHttp for Gateway {
         if e.retry() {
             // The same address, by a connection of its own.
             ctx.tried = 0;
-        } else if e.esource() == &ErrorSource::Upstream {
+        } else if e.esource() == &ErrorSource::Upstream && !waits(session, &e) {
             balance::judge(ctx, false);
         }
         e
@@ -296,7 +296,8 @@ impl ProxyHttp for Gateway {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, e: &Error, ctx: &mut Ctx) -> FailToProxy {
-        let status = failure_status(e);
+        let waits = waits(session, e);
+        let status = if waits { StatusCode::REQUEST_TIMEOUT.as_u16() } else { failure_status(e) };
         if status > 0 && session.response_written().is_none() {
             let style = ctx.admitted.as_ref().map_or(ErrorStyle::Oauth, |a| a.permit.route().errors);
             // The connection ends with this answer, so the answer says so: nobody may write another request into it.
@@ -304,7 +305,7 @@ impl ProxyHttp for Gateway {
             // The client may be gone already, and then there is nobody to tell.
             let _ = mount::send(session, super::denial::failure(status, style)).await;
         }
-        ctx.reason = if e.esource() == &ErrorSource::Upstream { "upstream_failed" } else { "failed" };
+        ctx.reason = if e.esource() == &ErrorSource::Upstream && !waits { "upstream_failed" } else { "failed" };
         if ctx.reason == "upstream_failed" {
             self.metrics.upstream_failures.with_label_values(&[&*ctx.route]).inc();
         }
@@ -337,6 +338,14 @@ fn is_stream(response: &ResponseHeader) -> bool {
 
 fn admitted(ctx: &Ctx) -> Result<&Admitted> {
     ctx.admitted.as_ref().ok_or_else(|| Error::explain(InternalError, "no permit, nowhere to go"))
+}
+
+/// Whether the upstream was silent where it may be: while the request is not whole, or once it has answered. Whoever
+/// may send a request could otherwise take every address out by stalling it.
+fn waits(session: &mut Session, e: &Error) -> bool {
+    let last = |r: &ResponseHeader| !r.status.is_informational() || r.status == StatusCode::SWITCHING_PROTOCOLS;
+    let silent = e.etype() == &ReadTimedout && e.esource() == &ErrorSource::Upstream;
+    silent && (session.response_written().is_some_and(last) || !session.as_mut().is_body_done())
 }
 
 fn failure_status(e: &Error) -> u16 {

@@ -6,6 +6,7 @@ use super::{
     handover,
     health::Health,
     pace::Pace,
+    plain::Plain,
     proxy::Gateway,
     upstream::Peers,
 };
@@ -22,7 +23,7 @@ use crate::{
     token::{Tokens, keys::Keyring},
 };
 use pingora::{
-    apps::http_app::ServeHttp,
+    apps::ServerApp,
     proxy::HttpProxy,
     server::{
         RunArgs, Server, ShutdownWatch,
@@ -118,6 +119,7 @@ pub fn run(main: &Path, loaded: Loaded, upgrade: bool) -> Result<(), String> {
     };
     let front = Front::new(proxy, reloader.certificates(), limits, metrics.clone()).map_err(|e| e.to_string())?;
     let front = front.behind(proxies).asking(policy.clone());
+    let room = front.room();
     let mut https = Service::new("https".to_owned(), front);
     settings.listen.iter().for_each(|address| https.add_tcp(&address.to_string()));
     server.add_service(https);
@@ -144,9 +146,10 @@ pub fn run(main: &Path, loaded: Loaded, upgrade: bool) -> Result<(), String> {
         tokens: tokens.clone(),
         draining: draining.clone(),
     };
-    server.add_service(plain("admin", admin, &[settings.admin]));
+    server.add_service(plain("admin", Plain::new(admin, limits.header, metrics.clone()), &[settings.admin]));
     if !settings.redirect.is_empty() {
-        server.add_service(plain("redirect", Redirect { policy: policy.clone() }, &settings.redirect));
+        let redirect = Plain::new(Redirect { policy: policy.clone() }, limits.header, metrics.clone());
+        server.add_service(plain("redirect", redirect.within(room), &settings.redirect));
     }
     if let Some(address) = settings.example_api {
         server.add_service(plain("example api", Echo, &[address]));
@@ -190,7 +193,7 @@ fn free(settings: &Settings) -> Result<(), String> {
     Ok(())
 }
 
-fn plain<A: ServeHttp + Send + Sync + 'static>(name: &str, app: A, addresses: &[SocketAddr]) -> Service<A> {
+fn plain<A: ServerApp + Send + Sync + 'static>(name: &str, app: A, addresses: &[SocketAddr]) -> Service<A> {
     let mut service = Service::new(name.to_owned(), app);
     service.threads = Some(1);
     addresses.iter().for_each(|address| service.add_tcp(&address.to_string()));

@@ -298,13 +298,22 @@ fn certificates_are_chosen_by_sni_and_replaced_without_dropping_a_connection() {
 
 #[test]
 fn the_plain_listener_redirects_and_the_admin_listener_answers_its_paths_alone() {
-    let gate = Gate::start();
+    let mut gate = Gate::prepare();
+    gate.edit("conf/portcullis.toml", "data = ", "max_connections = 1\ndata = ");
+    gate.run();
     let url = format!("http://127.0.0.1:{}/orders/7?a=b", gate.redirect);
     let answer = gate.plain().get(url).call().unwrap();
     assert_eq!(answer.status(), 308);
     assert_eq!(answer.headers()["location"], format!("{}/orders/7?a=b", gate.issuer()));
     assert_eq!(gate.admin("GET", "/livez"), (200, "ok\n".to_owned()));
     assert_eq!((gate.admin("GET", "/reload").0, gate.admin("GET", "/orders/7").0), (405, 404));
+    // The public listeners share their room; the admin listener has its own.
+    let held = TcpStream::connect(("127.0.0.1", gate.redirect)).unwrap();
+    let served = || gate.agent().get(format!("{}/status", gate.issuer())).call().is_ok_and(|a| a.status() == 200);
+    assert!(until(|| !served()), "the one place is taken");
+    assert_eq!(gate.admin("GET", "/livez").0, 200);
+    drop(held);
+    assert!(until(served));
 }
 
 #[test]
@@ -393,11 +402,19 @@ fn a_slow_header_and_a_silent_handshake_are_cut_while_others_are_served() {
     let socket = TcpStream::connect(("127.0.0.1", gate.https)).unwrap();
     let mut drip = rustls::StreamOwned::new(session, socket);
     let head = format!("GET /status HTTP/1.1\r\nhost: localhost\r\nx: {}", "x".repeat(1000));
-    let cut = head.bytes().take(300).any(|byte| {
-        std::thread::sleep(Duration::from_millis(100));
-        drip.write_all(&[byte]).and_then(|()| drip.flush()).is_err()
+    let cut = |drip: &mut dyn Write| {
+        head.bytes().take(300).any(|byte| {
+            std::thread::sleep(Duration::from_millis(100));
+            drip.write_all(&[byte]).and_then(|()| drip.flush()).is_err()
+        })
+    };
+    std::thread::scope(|scope| {
+        for port in [gate.redirect, gate.admin] {
+            let mut plain = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            scope.spawn(move || assert!(cut(&mut plain), "on the plain listener {port}"));
+        }
+        assert!(cut(&mut drip), "a dripping header is cut within its limit");
     });
-    assert!(cut, "a dripping header is cut within its limit");
     assert_eq!(gate.agent().get(format!("{}/status", gate.issuer())).call().unwrap().status(), 200);
 }
 

@@ -99,6 +99,16 @@ pub fn ask(gate: &Gate, target: &[u8], tag: usize) {
     assert!(told.iter().any(|(kind, _, id, _)| *kind == GOAWAY || *id == 1), "no answer to {target:?}: {told:?}");
 }
 
+/// Begins a body for `path`, stalls, and waits for the end of that.
+pub fn stall(gate: &Gate, path: &str) {
+    let mut stream = open(gate);
+    let list = [(":method", "POST"), (":scheme", "https"), (":authority", "localhost"), (":path", path)];
+    stream.write_all(&frame(HEADERS, END_HEADERS, 1, &fields(&list))).unwrap();
+    stream.write_all(&frame(DATA, 0, 1, b"x")).unwrap();
+    let told = frames(&mut stream, 1);
+    assert!(told.iter().any(|(_, _, id, _)| *id == 1), "{told:?}");
+}
+
 /// Sends as much of `flood` as the gate takes, and says whether it ended the connection.
 fn ends(gate: &Gate, flood: impl Iterator<Item = Vec<u8>>) -> bool {
     let mut stream = open(gate);

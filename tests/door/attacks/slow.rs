@@ -1,5 +1,5 @@
 //! Slow and oversized: closed within 30 seconds, with 4xx where an answer is possible, and others are unharmed.
-use super::{exchange, rest, rig, serves, statuses, tls};
+use super::{exchange, http2, rest, rig, serves, statuses, tls};
 use std::{io::Write, time::Duration};
 
 /// Writes a byte a tenth of a second until the gate has had enough; what it said.
@@ -73,6 +73,26 @@ fn s66_slow_headers_slow_bodies_and_half_sent_requests_are_cut_and_others_are_se
         .contains(&h.target())),
         "{honest:?}"
     );
+}
+
+#[test]
+fn s66_stalled_bodies_are_the_client_s_failure_and_leave_the_upstream_in_rotation() {
+    let mut gate = super::Gate::prepare();
+    // The example API reads a body to its end before it answers.
+    let upstream = format!(
+        "addresses = [\"127.0.0.1:{}\"], read_timeout_ms = 500, breaker = {{ after = 1, out_for_ms = 3600000 }}",
+        gate.example
+    );
+    let route = format!("[[route]]\nname = \"once\"\npath = \"/pub/*\"\npublic = true\nupstream = {{ {upstream} }}\n");
+    crate::edge::routes(&gate, &route);
+    gate.run();
+    let head = "POST /pub/stalled HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx";
+    assert_eq!(statuses(&exchange(&gate, head.as_bytes())), [408]);
+    assert!(serves(&gate), "over HTTP/1.1");
+    http2::stall(&gate, "/pub/stalled");
+    assert!(serves(&gate), "over HTTP/2");
+    let metrics = gate.admin("GET", "/metrics").1;
+    assert!(!metrics.contains("upstream_failures_total{route=\"once\"}"), "{metrics}");
 }
 
 #[test]

@@ -73,7 +73,7 @@ pub fn echo(socket: &mut BufReader<Tls>, text: &str) -> String {
 #[test]
 fn s49_a_websocket_and_an_event_stream_end_when_their_token_is_revoked_or_their_app_blocked() {
     let (mut gate, events) = prepared();
-    gate.edit("conf/portcullis.toml", "data = ", "body_timeout = 1\ndata = ");
+    gate.edit("conf/portcullis.toml", "data = ", "body_timeout = 1\nheader_timeout = 1\ndata = ");
     gate.run();
     let (_, refused) = open(&gate, "/ws", "x", UPGRADE);
     assert!(refused[0].contains("401"), "the token is checked before the 101: {refused:?}");
@@ -96,8 +96,8 @@ fn s49_a_websocket_and_an_event_stream_end_when_their_token_is_revoked_or_their_
         }
     };
     event(&mut stream, &mut source, "first");
-    // Silent for longer than a body may pause.
-    std::thread::sleep(std::time::Duration::from_millis(1500));
+    // Silent for longer than a body may pause, and than a header may take with the ten seconds of keep-alive before it.
+    std::thread::sleep(std::time::Duration::from_secs(12));
     assert_eq!(echo(&mut socket, "still here"), "still here");
     event(&mut stream, &mut source, "second");
     let revoked = gate.command(&["token", "revoke"], &token);
@@ -114,6 +114,15 @@ fn s49_a_websocket_and_an_event_stream_end_when_their_token_is_revoked_or_their_
     assert_eq!(echo(&mut socket, "again"), "again");
     // A policy that takes away what let it in ends it too.
     gate.edit("conf/apps/orders-robot.toml", "client_id", "blocked = true\nclient_id");
+    assert_eq!(gate.admin("POST", "/reload").0, 200);
+    assert_eq!(rest(&mut socket), "");
+    // And so does one that takes its route away.
+    gate.edit("conf/apps/orders-robot.toml", "blocked = true\n", "");
+    assert_eq!(gate.admin("POST", "/reload").0, 200);
+    let (mut socket, head) = open(&gate, "/ws", &gate.token(), UPGRADE);
+    assert!(head[0].contains("101"), "{head:?}");
+    assert_eq!(echo(&mut socket, "once more"), "once more");
+    gate.edit("conf/portcullis.toml", "name = \"ws\"", "name = \"gone\"");
     assert_eq!(gate.admin("POST", "/reload").0, 200);
     assert_eq!(rest(&mut socket), "");
 }

@@ -3,7 +3,14 @@ use crate::process::{Gate, until};
 
 #[test]
 fn f12_a_tightened_policy_ends_at_the_gate_what_it_forbids() {
-    let gate = Gate::start();
+    let mut gate = Gate::prepare();
+    let elsewhere = format!("{}/elsewhere", gate.issuer());
+    let route = format!(
+        "[[route]]\nname = \"elsewhere\"\npath = \"/elsewhere\"\nresource = \"{elsewhere}\"\nscopes = [\"orders:read\"]\nupstream.addresses = [\"127.0.0.1:{}\"]\n\n[[route]]\nname = \"status\"",
+        gate.example
+    );
+    gate.edit("conf/portcullis.toml", "[[route]]\nname = \"status\"", &route);
+    gate.run();
     let token = gate.token();
     let file = "conf/apps/orders-robot.toml";
     let reload = || {
@@ -33,6 +40,20 @@ fn f12_a_tightened_policy_ends_at_the_gate_what_it_forbids() {
     tighten("ip = { ranges = [\"127.0.0.0/8\"] }", &|| assert_eq!(told(&token).0, 200));
     tighten("session_timeout = 1", &|| assert!(until(|| told(&token).0 == 401)));
     tighten("blocked = true", &|| assert_eq!(told(&token).0, 401));
+    // The app is moved to another resource: its old token opens neither, a new one the new.
+    let (from, to) = (format!("audience = \"{}\"", gate.issuer()), format!("audience = \"{elsewhere}\""));
+    gate.edit(file, &from, &to);
+    reload();
+    assert_eq!(told(&token).0, 401);
+    let moved = gate.token();
+    let there = |token: &str| {
+        let request = gate.agent().get(&elsewhere).header("authorization", format!("Bearer {token}"));
+        request.call().unwrap().status().as_u16()
+    };
+    assert_eq!((told(&moved).0, there(&moved), there(&token)), (401, 200, 401));
+    gate.edit(file, &to, &from);
+    reload();
+    assert_eq!((told(&token).0, there(&moved)), (200, 401));
     // The user loses the profile that the administrator approved the app for; then the profile gets ranges.
     gate.edit("conf/users.toml", "[\"sales\"]", "[\"support\"]");
     reload();
