@@ -37,7 +37,7 @@ fn text<S: Serializer>(method: &http::Method, to: S) -> Result<S::Ok, S::Error> 
 /// The line of a request that has ended, with what ended it where that was an error.
 pub fn line<'a>(session: &'a Session, ctx: &'a Ctx, error: Option<&'a Error>, now: Timestamp) -> Line<'a> {
     let request = session.req_header();
-    let opened = ctx.admitted.as_ref().and_then(|a| a.permit.opened());
+    let opened = ctx.admitted.as_ref().and_then(|a| a.permit.opened()).or(ctx.refused.as_ref());
     Line {
         actor: opened.and_then(|o| o.special.as_ref()?.more.act.as_ref()).map(|act| &*act.sub),
         bytes: session.body_bytes_sent(),

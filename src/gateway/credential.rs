@@ -1,5 +1,6 @@
 //! The bearer token of a request: in exactly one header, never in the query (RFC 6750 §2.1, S60).
-use http::{HeaderMap, header::AUTHORIZATION};
+use crate::policy::route::ErrorStyle;
+use http::{HeaderMap, HeaderName, header::AUTHORIZATION};
 
 /// What a request carries.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,6 +17,30 @@ pub enum Credential<'a> {
 
 const SCHEME: &[u8] = b"Bearer ";
 const DPOP: &[u8] = b"DPoP ";
+/// What Salesforce's streaming clients and older programs say for `Bearer`.
+const OAUTH: &[u8] = b"OAuth ";
+/// Where some of its programs put the token instead.
+const SESSION: HeaderName = HeaderName::from_static("x-sfdc-session");
+
+/// Reads the credential along a route whose errors are of this style; programs written for Salesforce also send
+/// `Authorization: OAuth`, or `X-SFDC-Session` and nothing else.
+pub fn credential_for(style: ErrorStyle, headers: &HeaderMap) -> Credential<'_> {
+    let (found, name, scheme) = match (style, credential(headers)) {
+        (ErrorStyle::Salesforce, found @ Credential::Malformed) => (found, AUTHORIZATION, OAUTH),
+        (ErrorStyle::Salesforce, found @ Credential::None) => (found, SESSION, &b""[..]),
+        (_, found) => return found,
+    };
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return found };
+    match value.as_bytes().split_at_checked(scheme.len()) {
+        Some((said, token))
+            if values.next().is_none() && said.eq_ignore_ascii_case(scheme) && !token.trim_ascii().is_empty() =>
+        {
+            Credential::Bearer(token.trim_ascii())
+        }
+        _ => Credential::Malformed,
+    }
+}
 
 /// Reads the credential.
 pub fn credential(headers: &HeaderMap) -> Credential<'_> {
@@ -59,6 +84,30 @@ pub fn is_b64token(token: &[u8]) -> bool {
 mod tests {
     use super::*;
     use http::HeaderValue;
+
+    #[test]
+    fn s60_programs_written_for_salesforce_send_one_token_in_one_of_their_ways() {
+        let read = |style, values: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in values {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            format!("{:?}", credential_for(style, &headers))
+        };
+        let (bearer, oauth, session) = (("authorization", "Bearer a"), ("authorization", "oauth a"), "x-sfdc-session");
+        let one = format!("{:?}", Credential::Bearer(b"a"));
+        for good in [&[bearer][..], &[oauth], &[(session, "a")], &[bearer, (session, "b")]] {
+            assert_eq!(read(ErrorStyle::Salesforce, good), one);
+        }
+        for bad in [&[oauth, oauth][..], &[bearer, oauth], &[(session, "a"), (session, "a")], &[(session, "")]] {
+            assert_eq!(read(ErrorStyle::Salesforce, bad), "Malformed");
+        }
+        assert_eq!(read(ErrorStyle::Oauth, &[oauth]), "Malformed");
+        assert_eq!(
+            (read(ErrorStyle::Oauth, &[(session, "a")]), read(ErrorStyle::Salesforce, &[])),
+            ("None".into(), "None".into())
+        );
+    }
 
     #[test]
     fn s60_one_bearer_token_and_nothing_else() {

@@ -6,6 +6,7 @@ use crate::{
     policy::route::Taken,
     secret,
     telemetry::{Trace, Tracer},
+    token::Opened,
 };
 use http::{HeaderMap, HeaderValue};
 use std::{
@@ -34,6 +35,8 @@ pub struct Admitted {
 pub struct Ctx {
     /// Set by the guard alone.
     pub admitted: Option<Admitted>,
+    /// Who was refused, where that is known.
+    pub refused: Option<Arc<Opened>>,
     /// The request's identifier in logs and at the upstream.
     pub request_id: HeaderValue,
     /// From where it comes.
@@ -77,6 +80,7 @@ impl Ctx {
     pub fn new() -> Self {
         Self {
             admitted: None,
+            refused: None,
             request_id: NOTHING,
             address: None,
             traceparent: NOTHING,

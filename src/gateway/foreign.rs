@@ -1,6 +1,6 @@
 //! A request whose token another issuer may have signed with a key that is not known here yet: it waits for the one fetch
 //! that is under way, for a while, and is decided on once more.
-use super::credential::{Credential, credential};
+use super::credential::{Credential, credential_for};
 use crate::{
     policy::{Policy, route::Found},
     token::{Tokens, unverified},
@@ -18,7 +18,8 @@ pub async fn heard(policy: &Policy, tokens: &Tokens, request: (&str, &str, &str)
         return false;
     }
     let Found::Route(route) = policy.routes.find(request.0, request.1, request.2) else { return false };
-    let (Credential::Bearer(token) | Credential::Dpop(token), Some(accepted)) = (credential(headers), &route.issuers)
+    let (Credential::Bearer(token) | Credential::Dpop(token), Some(accepted)) =
+        (credential_for(route.errors, headers), &route.issuers)
     else {
         return false;
     };

@@ -1,19 +1,22 @@
 //! Where scopes are checked: the only maker of a [`Permit`].
 use super::{
-    credential::{Credential, credential, is_b64token},
+    credential::{Credential, credential_for, is_b64token},
     possession::{self, Shown},
 };
 use crate::{
     clock::Timestamp,
     policy::{
         Policy,
-        route::{Auth, Found, Requirement, Route},
+        route::{Auth, ErrorStyle, Found, Requirement, Route},
     },
     secret::Digest,
     token::{OpenError, Opened, Tokens},
 };
 use http::HeaderMap;
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
 
 /// Leave to forward one request along one route.
 #[derive(Debug)]
@@ -84,12 +87,21 @@ pub struct Carried<'a> {
     pub authority: &'a str,
     /// Thumbprint of the client's certificate, its key proven by the handshake.
     pub certificate: Option<Digest>,
+    /// Where to put down who was refused, once that is known.
+    pub refused: Option<&'a OnceLock<Arc<Opened>>>,
 }
 
 impl<'a> From<&'a HeaderMap> for Carried<'a> {
     fn from(headers: &'a HeaderMap) -> Self {
         let host = headers.get(http::header::HOST).and_then(|h| h.to_str().ok());
-        Self { headers, session: None, address: None, authority: host.unwrap_or_default(), certificate: None }
+        Self {
+            headers,
+            session: None,
+            address: None,
+            authority: host.unwrap_or_default(),
+            certificate: None,
+            refused: None,
+        }
     }
 }
 
@@ -126,7 +138,12 @@ pub fn decide(
         OpenError::Unavailable => Denial::Unavailable,
         OpenError::Invalid | OpenError::Expired | OpenError::Revoked => Denial::InvalidToken,
     };
-    let came = credential(carried.headers);
+    let came = credential_for(route.errors, carried.headers);
+    // Salesforce knows no malformed credentials, and its programs sign in again at no other answer than this.
+    let malformed = match route.errors {
+        ErrorStyle::Salesforce => Denial::InvalidToken,
+        ErrorStyle::Oauth => Denial::InvalidRequest,
+    };
     let (token, bound) = match came {
         Credential::Bearer(token) => (Some(token), false),
         Credential::Dpop(token) => (Some(token), true),
@@ -140,7 +157,7 @@ pub fn decide(
             };
             match opened {
                 // What opens is well formed: the question is put to the others alone.
-                Err(OpenError::Invalid) if !is_b64token(token) => return Err(Denial::InvalidRequest),
+                Err(OpenError::Invalid) if !is_b64token(token) => return Err(malformed),
                 opened => opened.map_err(failed)?,
             }
         }
@@ -148,10 +165,13 @@ pub fn decide(
             tokens.alive(&session, now).map_err(failed)?;
             session
         }
-        (Credential::Malformed, _, _) => return Err(Denial::InvalidRequest),
+        (Credential::Malformed, _, _) => return Err(malformed),
         (Credential::None | Credential::Bearer(_) | Credential::Dpop(_), _, _) => return Err(Denial::Unauthenticated),
     };
     let refused = |why| {
+        if let Some(place) = carried.refused {
+            let _ = place.set(opened.clone());
+        }
         // The usage view is one of our apps.
         if opened.foreign().is_none() {
             tokens.tally.denied(&opened.entitlement.client, &opened.subject, now);

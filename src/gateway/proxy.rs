@@ -36,7 +36,7 @@ use pingora::{
     proxy::{FailToProxy, ProxyHttp, Session},
 };
 use std::{
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -127,12 +127,14 @@ impl ProxyHttp for Gateway {
                 Err(denial) => return self.deny(session, ctx, denial, Told::nothing(ErrorStyle::Oauth)).await,
             },
         };
+        let refused = OnceLock::new();
         let carried = Carried {
             headers: &request.headers,
             session: session_of,
             address: ctx.address,
             authority: named(request),
             certificate: certificate.map(|c| c.thumbprint),
+            refused: Some(&refused),
         };
         let now = self.clock.now();
         let mut decided = guard::check(&policy, &self.tokens, asked, carried.clone(), now);
@@ -152,12 +154,14 @@ impl ProxyHttp for Gateway {
                         ctx.shadow = Some(decided);
                     }
                     if asked.maintenance.is_some() {
+                        ctx.refused = permit.opened().cloned();
                         return self.turn_away(session, ctx, "maintenance", &Told::of(permit.route(), method)).await;
                     }
                     if !asked.limits.is_empty() {
                         ctx.rate = terms::count(&asked.limits, &permit, ctx.address, |limit| self.peers.buckets(limit));
                     }
                     if ctx.rate.as_ref().is_some_and(terms::RateLimit::reached) {
+                        ctx.refused = permit.opened().cloned();
                         return self.turn_away(session, ctx, "rate_limited", &Told::of(permit.route(), method)).await;
                     }
                 }
@@ -171,6 +175,7 @@ impl ProxyHttp for Gateway {
                 Ok(false)
             }
             Err(denial) => {
+                ctx.refused = refused.get().cloned();
                 let told = match policy.routes.find(asked.0, asked.1, asked.2) {
                     Found::Route(route) => {
                         ctx.route = route.name.clone();

@@ -235,6 +235,9 @@ fn s49_over_http2_and_http1_a_token_opens_until_it_is_revoked_and_neither_log_ho
     let logs = || ["access.log", "audit.log"].map(|f| fs::read_to_string(gate.path(f)).unwrap());
     assert!(until(|| logs()[0].contains("\"route\":\"orders\"") && logs()[1].contains("\"event\":\"revoke\"")));
     assert!(logs().iter().all(|log| !log.contains(&token)), "a token in a log");
+    let line = |status| logs()[0].lines().find(|l| l.contains(status)).map(str::to_owned).unwrap_or_default();
+    let refused = line("\"status\":403");
+    assert!(refused.contains("\"client\":\"orders-robot\"") && refused.contains("\"subject\":\"alice\""), "{refused}");
 }
 
 #[test]

@@ -132,4 +132,6 @@ fn limits_by_app_user_and_address_maintenance_and_a_shadow_decision() {
     }
     let log = || std::fs::read_to_string(gate.path("access.log")).unwrap();
     assert!(until(|| log().contains("\"shadow\":\"insufficient_scope\"")), "{}", log());
+    let limited = log().lines().find(|l| l.contains("\"status\":429") && l.contains("\"app\"")).map(str::to_owned);
+    assert!(limited.as_ref().is_some_and(|l| l.contains("\"subject\":\"alice\"")), "{limited:?}");
 }

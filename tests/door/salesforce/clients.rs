@@ -1,6 +1,7 @@
 //! Programs written for Salesforce, unmodified, over HTTPS.
 use super::super::{
     browser::{PASSWORD, people},
+    edge::get,
     process::Gate,
 };
 use portcullis::secret::Digest;
@@ -83,6 +84,21 @@ fn s4_s28_s37_s49_s59_jsforce_of_npm_works_once_it_is_pointed_here() {
     let more = [("PASSWORD", PASSWORD), ("SECRET", SECRET), ("KEY", key.to_str().unwrap())];
     let told = gate.play("jsforce.mjs", &more);
     assert!(told.contains("# fail 0") && !told.contains("# pass 0"));
+    // restforce and streaming clients say OAuth for Bearer; bulk clients send a header of their own.
+    let token = format!("{}/services/oauth2/token", gate.issuer());
+    let fields = [("grant_type", "client_credentials"), ("client_id", "console"), ("client_secret", SECRET)];
+    let answer = gate.agent().post(token).send_form(fields).unwrap().body_mut().read_to_string().unwrap();
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    let token = answer["access_token"].as_str().unwrap();
+    let (oauth, bad) = (format!("OAuth {token}"), "OAuth 00D000000000062!bad");
+    let data = |name: &str, value: &str| get(&gate, "/services/data/v60.0/x", &[(name, value)]);
+    assert_eq!((data("authorization", &oauth).0, data("x-sfdc-session", token).0), (200, 200));
+    assert!(!data("x-sfdc-session", token).1.contains(token), "the API never sees the token");
+    for (name, value) in [("authorization", bad), ("authorization", "OAuth"), ("x-sfdc-session", "\"")] {
+        let (status, body) = data(name, value);
+        assert!(status == 401 && body.contains("INVALID_SESSION_ID"), "{name} {value}: {status} {body}");
+    }
+    assert_eq!(get(&gate, "/orders/7", &[("authorization", &oauth)]).0, 400, "elsewhere there is one way");
     let logs = ["access.log", "audit.log"].map(|f| fs::read_to_string(gate.path(f)).unwrap()).concat();
     for secret in [PASSWORD, SECRET, "oauth_token", "00D000000000062!"] {
         assert!(!logs.contains(secret), "{secret} in a log");
