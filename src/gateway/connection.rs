@@ -65,6 +65,9 @@ impl Proxies {
     }
 }
 
+/// How long after the listeners have closed a connection may still begin its first request.
+const FIRST_WORD: Duration = Duration::from_secs(1);
+
 /// What stands before the proxy on an HTTPS listener.
 pub struct Front {
     proxy: Arc<HttpProxy<Gateway>>,
@@ -210,6 +213,8 @@ impl ServerApp for Front {
     }
 
     async fn cleanup(&self) {
+        // It drops whoever has not spoken yet, and who has just shaken hands is about to.
+        tokio::time::sleep(FIRST_WORD).await;
         self.proxy.http_cleanup().await;
     }
 }
