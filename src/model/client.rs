@@ -125,6 +125,8 @@ pub struct SalesforceRules {
     pub query_parameters: bool,
     /// The identity endpoints take the token from the query too.
     pub query_tokens: bool,
+    /// The hybrid flow's names stand for those of the plain flows.
+    pub hybrid: bool,
     /// The plain consumer secret, where the app's file names it by environment variable or file: signs answers to
     /// requests that do not carry it.
     pub secret: Option<Plain>,

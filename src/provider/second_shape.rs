@@ -84,7 +84,7 @@ async fn authorize(mut request: Request<Bytes>, cx: &Cx) -> Response<Bytes> {
         let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
         return web::Visit::without_session(&request, cx).redirect(&format!("{AUTHORIZE}?{query}"));
     }
-    let query = request::authorization(request.uri().query().unwrap_or_default().as_bytes());
+    let query = request::authorization(request.uri().query().unwrap_or_default().as_bytes(), &cx.policy);
     match Uri::try_from(format!("{}?{query}", paths::AUTHORIZE)) {
         Ok(uri) => *request.uri_mut() = uri,
         Err(_) => return respond(StatusCode::URI_TOO_LONG, None),

@@ -1,9 +1,12 @@
 //! Requests of Salesforce's clients as the engine reads them.
 use super::Door;
-use crate::provider::{
-    Cx,
-    error::{Code, OAuthError},
-    paths,
+use crate::{
+    policy::Policy,
+    provider::{
+        Cx,
+        error::{Code, OAuthError},
+        paths,
+    },
 };
 use bytes::Bytes;
 use http::{
@@ -29,9 +32,30 @@ fn pairs(encoded: &[u8]) -> Pairs {
     form_urlencoded::parse(encoded).into_owned().collect()
 }
 
+/// Names of the hybrid flow, and the flow whose engine serves them.
+const HYBRID: [(&str, &str, &str); 3] = [
+    ("grant_type", "hybrid_auth_code", "authorization_code"),
+    ("grant_type", "hybrid_refresh", "refresh_token"),
+    ("response_type", "hybrid_token", "token"),
+];
+
+/// The hybrid flow in plain names, where the app that is named has it.
+fn plain(all: &mut Pairs, client: Option<&str>, policy: &Policy) {
+    if !client.and_then(|id| policy.clients.get(id)).is_some_and(|client| client.salesforce.hybrid) {
+        return;
+    }
+    for (name, value) in all {
+        if let Some((.., plain)) = HYBRID.iter().find(|(key, hybrid, _)| name == key && value == hybrid) {
+            (*plain).clone_into(value);
+        }
+    }
+}
+
 /// The parameters of an authorization request: a challenge without method is S256 here, and `immediate` is a prompt.
-pub fn authorization(query: &[u8]) -> String {
+pub fn authorization(query: &[u8], policy: &Policy) -> String {
     let mut all = pairs(query);
+    let client = value(&all, "client_id").map(str::to_owned);
+    plain(&mut all, client.as_deref(), policy);
     all.retain(|(name, value)| name != "code_challenge_method" || !value.is_empty());
     if value(&all, "code_challenge").is_some() && value(&all, "code_challenge_method").is_none() {
         all.push(("code_challenge_method".to_owned(), "S256".to_owned()));
@@ -69,6 +93,8 @@ pub async fn form(door: Door, mut request: Request<Bytes>, cx: &Cx) -> Result<Re
         _ => paths::TOKEN,
     };
     if door == Door::Token {
+        let client = value(&all, "client_id").map(str::to_owned);
+        plain(&mut all, client.as_deref(), &cx.policy);
         if value(&all, "response_type") == Some("device_code") {
             path = paths::DEVICE_AUTHORIZATION;
         } else if value(&all, "grant_type") == Some("device") {
@@ -123,6 +149,7 @@ mod tests {
 
     #[test]
     fn s4_a_challenge_without_method_is_s256_here_and_immediate_a_prompt() {
+        let authorization = |query: &[u8]| authorization(query, &Policy::default());
         assert_eq!(authorization(b"code_challenge=x"), "code_challenge=x&code_challenge_method=S256");
         let empty = authorization(b"code_challenge=x&code_challenge_method=");
         assert_eq!(empty, "code_challenge=x&code_challenge_method=S256");

@@ -255,6 +255,7 @@ pub fn read(file: &Path, text: &str) -> Result<Client, Vec<Mistake>> {
         salesforce: SalesforceRules {
             query_parameters: raw.salesforce.query_parameters,
             query_tokens: raw.salesforce.query_tokens,
+            hybrid: raw.salesforce.hybrid,
             secret: plain,
         },
         policies: Policies {

@@ -10,4 +10,7 @@ pub struct SalesforceTable {
     pub query_parameters: bool,
     /// `/services/oauth2/userinfo` and `/id/…` take the token as `oauth_token` or `access_token` of the query.
     pub query_tokens: bool,
+    /// The names of the hybrid flow stand for those of the web server, refresh and user-agent flows. No web sessions are
+    /// handed over.
+    pub hybrid: bool,
 }

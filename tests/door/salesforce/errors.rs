@@ -33,12 +33,12 @@ const REFERENCE: [(&str, &str); 25] = [
     ("expired_token", ""),
 ];
 
-/// Every flow of the reference, and the test that plays it in Salesforce's form. The hybrid flow is not offered, and its
-/// response type is refused like every other that is unknown.
-const FLOWS: [(&str, &str); 11] = [
+/// Every flow of the reference, and the test that plays it in Salesforce's form. Code and credentials is not offered, and
+/// its response type is refused like every other that is unknown.
+const FLOWS: [(&str, &str); 14] = [
     ("web server", "s4_web_server_flow_with_a_long_verifier_and_a_challenge_without_method"),
     ("user-agent", "s13_user_agent_flow_hands_a_refresh_token_to_a_program_and_to_our_page_alone"),
-    ("hybrid", "s2_each_profile_has_its_own_errors_to_the_letter"),
+    ("hybrid", "the_hybrid_flow_s_names_are_those_of_the_plain_flows_where_the_app_has_the_switch"),
     ("refresh", "s27_s28_s49_refresh_ignores_a_stray_verifier_and_revocation_needs_the_token_alone"),
     ("JWT bearer", "s36_s37_jwt_bearer_takes_what_these_clients_sign_and_takes_it_once"),
     ("SAML bearer", "s40_s52_an_app_s_own_assertion_is_exchanged_once_for_a_user_who_may"),
@@ -47,6 +47,9 @@ const FLOWS: [(&str, &str); 11] = [
     ("client credentials", "s36_s37_s59_simple_salesforce_of_pypi_logs_in_and_comes_back_by_itself"),
     ("username-password", "s20_s59_username_password_is_off_by_default_and_guessed_at_no_faster_than_elsewhere"),
     ("SOAP login", "s59_s64_soap_login_and_logout"),
+    ("asset token", "both_wire_shapes_and_a_token_without_a_device"),
+    ("token exchange", "each_profile_has_its_own_errors_to_the_letter"),
+    ("code and credentials", "s2_each_profile_has_its_own_errors_to_the_letter"),
 ];
 
 #[test]
@@ -203,6 +206,7 @@ async fn s2_each_profile_has_its_own_errors_to_the_letter() {
     }
     let redirects = [
         ("unsupported response_type", authorize("consumer", &[("response_type", "hybrid_token")])),
+        ("code and credentials", authorize("consumer", &[("response_type", "code_credentials")])),
         ("no challenge", authorize("platform", &[("code_challenge", "")])),
         ("not admin approved", authorize("admin", &[])),
         ("blocked app", authorize("barred", &[])),

@@ -237,6 +237,39 @@ async fn s12_immediate_shows_no_page_and_a_posted_request_comes_again() {
 }
 
 #[tokio::test]
+async fn the_hybrid_flow_s_names_are_those_of_the_plain_flows_where_the_app_has_the_switch() {
+    let w = world().await;
+    w.reload(|policy| {
+        let mut client = connected("hybrid");
+        client.salesforce.hybrid = true;
+        policy.clients.insert("hybrid".into(), Arc::new(client));
+    });
+    let verifier = verifier();
+    for (app, on) in [("hybrid", true), ("consumer", false)] {
+        let code = Browser::new(&w).authorize(&authorize(app, &[]), "alice").await["code"].clone();
+        let who = [("client_id", app), ("client_secret", SECRET)];
+        let mut redeem = vec![("grant_type", "hybrid_auth_code"), ("code", &*code), ("redirect_uri", CALLBACK)];
+        redeem.push(("code_verifier", &verifier));
+        redeem.extend(who);
+        let (status, body) = token(&w, &redeem).await;
+        assert_eq!(status == 200, on, "{app}: {body}");
+        if on {
+            let mut again = vec![("grant_type", "hybrid_refresh"), ("refresh_token", text(&body, "refresh_token"))];
+            again.extend(who);
+            let (status, body) = token(&w, &again).await;
+            assert!(status == 200 && opens(&w, &body["access_token"]), "{body}");
+            assert_eq!(w.post("/oauth2/token", None, &again).await.status(), 400, "a name of these paths alone");
+        } else {
+            assert_eq!(body["error"], "unsupported_grant_type");
+        }
+        let asked = [("response_type", "hybrid_token"), ("code_challenge", "")];
+        let fields = Browser::new(&w).authorize(&authorize(app, &asked), "alice").await;
+        assert_eq!(fields.contains_key("access_token"), on, "{app}: {fields:?}");
+        assert_eq!(fields.get("error").is_some_and(|e| e == "unsupported_response_type"), !on, "{app}");
+    }
+}
+
+#[tokio::test]
 async fn signature_by_a_named_secret_where_the_request_carries_none() {
     let w = world().await;
     for (client, signs) in [("named", true), ("consumer", false)] {
