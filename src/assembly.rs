@@ -1,6 +1,6 @@
 //! The parts put together from a configuration: for `portcullis run`, and for whoever embeds them in a proxy of their own.
 use crate::{
-    clock::{Clock, SystemClock},
+    clock::{Clock, SystemClock, Timestamp},
     config::{Loaded, reload::Reloader},
     log::Log,
     metrics::Metrics,
@@ -53,6 +53,17 @@ fn traced(options: Options, metrics: &Arc<Metrics>) -> Result<Arc<Tracer>, Strin
     Tracer::start(options, headers, metrics.clone()).map(Arc::new)
 }
 
+/// The parts' own [`Assembly::follow`]. First what is blocked: whoever waits for the revocations then knows both.
+pub(crate) async fn follow(
+    in_force: &InForce,
+    tokens: &Tokens,
+    store: &dyn Store,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    in_force.follow(store, now).await?;
+    tokens.follow(now).await
+}
+
 impl Assembly {
     /// Opens keys and store in the data folder and puts everything together; the error names the file.
     pub fn of(main: &Path, loaded: Loaded, audit: Log) -> Result<Self, String> {
@@ -95,9 +106,6 @@ impl Assembly {
 
     /// Takes up what other processes decided and ended since the last call; the first call reads everything.
     pub async fn follow(&self) -> Result<(), StoreError> {
-        let now = self.clock.now();
-        // First what is blocked: whoever waits for the revocations then knows both.
-        self.in_force.follow(&*self.store, now).await?;
-        self.tokens.follow(now).await
+        follow(&self.in_force, &self.tokens, &*self.store, self.clock.now()).await
     }
 }

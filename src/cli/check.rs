@@ -1,12 +1,10 @@
 //! `portcullis check`
-use crate::clock::Clock;
 use std::path::Path;
 
 /// Fails with every mistake, or says what stands.
 pub fn check(config: &Path) -> Result<(), String> {
     let loaded = super::loaded(config)?;
-    let expiring = loaded.policy.saml.expiring(super::CLOCK.now());
-    loaded.warnings.iter().chain(&expiring).for_each(|warning| eprintln!("warning: {warning}"));
+    super::warn(&loaded);
     let policy = &loaded.policy;
     println!(
         "good: {} routes, {} apps, {} users, revision {}",

@@ -19,7 +19,7 @@ mod token;
 mod users;
 
 use crate::{
-    clock::SystemClock,
+    clock::{Clock, SystemClock},
     config::{Loaded, load},
     store::Store,
 };
@@ -182,6 +182,12 @@ fn store(loaded: &Loaded) -> Result<Arc<dyn Store>, String> {
 fn block_on<T>(work: impl Future<Output = T>) -> Result<T, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
     Ok(runtime.block_on(work))
+}
+
+/// Tells of what stands and is hardly meant so.
+fn warn(loaded: &Loaded) {
+    let expiring = loaded.policy.saml.expiring(CLOCK.now());
+    loaded.warnings.iter().chain(&expiring).for_each(|warning| eprintln!("warning: {warning}"));
 }
 
 const CLOCK: SystemClock = SystemClock;

@@ -1,6 +1,6 @@
 //! `portcullis run`
 use super::first_start;
-use crate::{clock::Clock, saml::second_opinion};
+use crate::saml::second_opinion;
 use std::path::Path;
 
 /// Serves until asked to end.
@@ -14,8 +14,7 @@ pub fn run(config: &Path, upgrade: bool) -> Result<(), String> {
         }
     }
     let loaded = super::loaded(config)?;
-    let expiring = loaded.policy.saml.expiring(super::CLOCK.now());
-    loaded.warnings.iter().chain(&expiring).for_each(|warning| eprintln!("warning: {warning}"));
+    super::warn(&loaded);
     eprintln!("{} on {:?}, admin on {}", loaded.policy.issuer, loaded.settings.listen, loaded.settings.admin);
     if let Some(api) = &loaded.settings.admin_api {
         eprintln!("admin API on {}{}", if api.tls { "https://" } else { "http://" }, api.listen);

@@ -12,13 +12,13 @@ use super::{
 };
 use crate::{
     admin::{Here, api::Api},
-    assembly::{Assembly, to_the_end},
+    assembly::{Assembly, follow, to_the_end},
     clock::{Clock, unhurried},
     config::{Loaded, reload::Reloader, server::Settings},
     log::Log,
     metrics::Metrics,
     policy::in_force::InForce,
-    store::{Store, StoreError, sweep::sweep},
+    store::{Store, sweep::sweep},
     telemetry::Tracer,
     token::{Tokens, keys::Keyring},
 };
@@ -103,12 +103,8 @@ pub fn run(main: &Path, loaded: Loaded, upgrade: bool) -> Result<(), String> {
     server.bootstrap();
     if upgrade {
         // The process before this one went on deciding while this one waited for its listeners.
-        let anew = async {
-            let now = clock.now();
-            in_force.follow(&*store, now).await?;
-            tokens.follow(now).await
-        };
-        let _ = to_the_end(async { anew.await.map_err(|e: StoreError| e.to_string()) });
+        let anew = follow(&in_force, &tokens, &*store, clock.now());
+        let _ = to_the_end(async { anew.await.map_err(|e| e.to_string()) });
     }
     let mut proxy = HttpProxy::new(gateway, server.configuration.clone());
     proxy.handle_init_modules();
@@ -243,11 +239,7 @@ impl Upkeep {
             let mut known = false;
             loop {
                 let now = clock.now();
-                let outcome = match in_force.follow(&*store, now).await {
-                    // Behind what is blocked, so that who waits for the revocations knows both.
-                    Ok(()) => tokens.follow(now).await,
-                    failed => failed,
-                };
+                let outcome = follow(&in_force, &tokens, &*store, now).await;
                 if tokens.ready() != known {
                     known = !known;
                     if known {

@@ -18,7 +18,10 @@ use crate::{
     policy::Policy,
     secret::{self, Digest},
     store::{Change, Changes, Expect, Record, StoreError},
-    token::{Claims, More, Opened, revocation::Ending},
+    token::{
+        Claims, More, Opened,
+        revocation::{Ending, session_name},
+    },
 };
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -347,7 +350,7 @@ pub async fn open(value: &str, authority: &str, cx: &Cx) -> Result<Option<Arc<Op
         aud: client.audience.to_string(),
         scope: ScopeSet::parse(&session.scopes).unwrap_or_default().to_string(),
         jti: session.id,
-        grant_id: Some(format!("sid:{}", session.sid)),
+        grant_id: Some(session_name(&session.sid)),
         generation: None,
         auth_time: Some(session.auth_time),
         iat: session.created,

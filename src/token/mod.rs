@@ -55,7 +55,7 @@ const ASSET: &str = "asset+jwt";
 /// The epoch of what no key has opened, such as a session of the store.
 const KEYLESS: u32 = u32::MAX;
 
-const NEVER: Timestamp = Timestamp(i64::MIN);
+const NEVER: Timestamp = Timestamp::FIRST;
 
 /// An access token whose seal or signature holds.
 #[derive(Debug)]

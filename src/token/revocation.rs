@@ -36,9 +36,14 @@ fn targets(names: Names<'_>) -> [String; 4] {
     std::array::from_fn(|n| [KINDS[n], names[n]].concat())
 }
 
-/// The target of the sign-on session `sid`: sessions behind the gate have it in place of an authorization.
+/// What sessions behind the gate have in place of an authorization: the sign-on session `sid`.
+pub fn session_name(sid: &str) -> String {
+    format!("sid:{sid}")
+}
+
+/// The target of the sign-on session `sid`.
 fn session(sid: &str) -> String {
-    format!("{}sid:{sid}", KINDS[1])
+    [KINDS[1], &session_name(sid)].concat()
 }
 
 /// What comes before one user's access to one app in a target.

@@ -18,7 +18,7 @@ pub const PASSWORD: &str = "of the tests";
 const KEEPER: &str = r#"
 set -eu
 umask 077
-folder=$(mktemp -d /tmp/portcullis-pg.XXXXXX)
+folder=$(mktemp -d -t portcullis-pg.XXXXXX)
 trap 'rm -rf "$folder"' EXIT
 printf %s "$DB_PASSWORD" > "$folder/password"
 "$DB_BIN/initdb" -D "$folder/data" -U portcullis --pwfile="$folder/password" --auth=trust --no-sync -E UTF8 --locale=C >/dev/null
