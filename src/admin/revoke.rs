@@ -2,7 +2,7 @@
 use super::{Failed, Office, act::Act, stored};
 use crate::{
     grant::{self, LONGEST_TOKEN},
-    model::Authorization,
+    model::{Authorization, session::AT_GATE},
     store::{Change, Expect, Record},
     token::revocation::Ending,
 };
@@ -16,7 +16,7 @@ struct GateSession {
 /// The deletions of those of `records` that are browsers' sessions at the gate with `client`.
 fn sessions_with<'a>(client: &str, records: impl Iterator<Item = &'a Record>) -> Result<Vec<Change>, Failed> {
     let mut gone = Vec::new();
-    for record in records.filter(|r| r.key.starts_with(GATE)) {
+    for record in records.filter(|r| r.key.starts_with(AT_GATE)) {
         if stored::<GateSession>(record)?.client == client {
             gone.push(Change::Delete(record.key.clone(), Expect::Any));
         }
@@ -24,8 +24,6 @@ fn sessions_with<'a>(client: &str, records: impl Iterator<Item = &'a Record>) ->
     Ok(gone)
 }
 
-/// What the keys of browsers' sessions at the gate begin with.
-const GATE: &str = "gate/";
 /// Authorizations read and ended with one commit.
 const BATCH: usize = 250;
 
@@ -46,7 +44,7 @@ impl Office {
         self.must_know_user(user).await?;
         let records = self.store.find(&format!("user/{user}"), self.now).await?;
         let is = |r: &&Record, kind: &str| r.key.starts_with(kind);
-        let sessions = records.iter().filter(|r| is(r, "session/") || is(r, "gate/"));
+        let sessions = records.iter().filter(|r| is(r, "session/") || is(r, AT_GATE));
         let changes = sessions.map(|r| Change::Delete(r.key.clone(), Expect::Any)).collect();
         // What was issued up to now ends with this; the records follow, and cannot be renewed in between: each is ended
         // by its own name too.
@@ -67,7 +65,7 @@ impl Office {
     async fn end_sessions_with(&self, client: &str) -> Result<(), Failed> {
         let mut after = String::new();
         loop {
-            let page = self.store.page(GATE, &after, BATCH, self.now).await?;
+            let page = self.store.page(AT_GATE, &after, BATCH, self.now).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = last.key.clone();
             self.commit(sessions_with(client, page.iter())?, Vec::new()).await?;

@@ -100,6 +100,9 @@ pub struct Lifetime {
     pub absolute: i64,
 }
 
+/// What the keys of browsers' sessions at the gate begin with.
+pub const AT_GATE: &str = "gate/";
+
 impl Session {
     /// When it ends if it is not used again.
     pub fn expires(&self, lifetime: Lifetime) -> Timestamp {

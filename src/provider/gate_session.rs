@@ -14,7 +14,10 @@ use crate::{
         user_may,
     },
     login,
-    model::{Client, Level, ScopeSet, session::Lifetime},
+    model::{
+        Client, Level, ScopeSet,
+        session::{AT_GATE, Lifetime},
+    },
     policy::Policy,
     secret::{self, Digest},
     store::{Change, Changes, Expect, Record, StoreError},
@@ -67,7 +70,7 @@ impl GateSession {
 }
 
 fn key(cookie: &str) -> String {
-    format!("gate/{}", Digest::text(cookie))
+    format!("{AT_GATE}{}", Digest::text(cookie))
 }
 
 /// Callbacks of the gate itself for the app `client`.
@@ -241,7 +244,7 @@ pub async fn endings(
 ) -> Result<(Vec<Change>, Vec<Ending>), OAuthError> {
     let (mut changes, mut endings) = (Vec::new(), Vec::new());
     for stored in cx.store.find(&format!("user/{user}"), cx.now).await? {
-        if stored.key.starts_with("gate/") {
+        if stored.key.starts_with(AT_GATE) {
             let session: GateSession = crate::grant::stored(&stored)?;
             if wanted(&session.client, &session.sid) {
                 changes.push(Change::Delete(stored.key, Expect::Any));

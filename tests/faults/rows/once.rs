@@ -70,13 +70,19 @@ pub fn replayed() -> Result<Row, String> {
     Ok(row("F2 restart, then every replay", 3, &history, "refused".to_owned()))
 }
 
-/// One code, many at once, on two nodes.
-pub fn raced() -> Result<Row, String> {
-    let cluster = Cluster::start(false);
-    let mut a = Gate::on(&cluster, &cluster.database());
+/// Two nodes that run on one database.
+fn two(cluster: &Cluster) -> (Gate, Gate) {
+    let mut a = Gate::on(cluster, &cluster.database());
     a.run();
     let mut b = a.beside();
     b.run();
+    (a, b)
+}
+
+/// One code, many at once, on two nodes.
+pub fn raced() -> Result<Row, String> {
+    let cluster = Cluster::start(false);
+    let (a, b) = two(&cluster);
     let (nodes, history, tries) = ([&a, &b], History::default(), times(5, 500));
     let mut alice = Person::default();
     let missed = AtomicUsize::new(0);
@@ -106,10 +112,7 @@ pub fn raced() -> Result<Row, String> {
 /// One refresh token, many at once, on two nodes: its successor, and once more the successor's replacement.
 pub fn refreshed_at_once() -> Result<Row, String> {
     let cluster = Cluster::start(false);
-    let mut a = Gate::on(&cluster, &cluster.database());
-    a.run();
-    let mut b = a.beside();
-    b.run();
+    let (a, b) = two(&cluster);
     let (nodes, history, tries) = ([&a, &b], History::default(), times(5, 500));
     let mut alice = Person::default();
     let mut unexpected = 0;
