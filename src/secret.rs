@@ -59,12 +59,21 @@ impl Digest {
 
     /// Lower-case hexadecimal.
     pub fn hex(&self) -> String {
-        self.0.iter().map(|b| format!("{b:02x}")).collect()
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digit = |half: u8| char::from(DIGITS[usize::from(half)]);
+        let mut text = String::with_capacity(64);
+        self.0.iter().for_each(|byte| text.extend([digit(byte >> 4), digit(byte & 15)]));
+        text
     }
 
     /// Whether `secret` has this digest, in constant time.
     pub fn matches(&self, secret: &[u8]) -> bool {
-        Self::of(secret).0.ct_eq(&self.0).into()
+        Self::of(secret).is(self)
+    }
+
+    /// Whether both are the same, in constant time.
+    pub fn is(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
     }
 }
 

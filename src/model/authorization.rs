@@ -4,10 +4,14 @@ use crate::{
     clock::Timestamp,
     secret::{self, Digest},
 };
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
 /// Spent refresh tokens of a family that are still recognised; one older than these is merely refused.
 const SPENT_KEPT: usize = 64;
+/// What is kept of a spent token's digest, bytes: enough that nobody comes upon one by guessing, and little, since a
+/// family's record is written with every token.
+const MARK: usize = 8;
 
 /// An authorization: this client may act for this subject, with these scopes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -69,9 +73,52 @@ pub struct Refresh {
     previous: Option<Digest>,
     /// The previous token has already been used once more.
     recovered: bool,
-    spent: Vec<Digest>,
+    spent: Spent,
     /// `jti` of the access token issued last.
     pub access_token: String,
+}
+
+/// The tokens of a family that were replaced before the previous one, the oldest first.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(from = "Written", into = "Written")]
+struct Spent(Vec<[u8; MARK]>);
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Marks(String),
+    /// Of before marks were kept.
+    Digests(Vec<Digest>),
+}
+
+impl From<Written> for Spent {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Marks(text) => {
+                let bytes = URL_SAFE_NO_PAD.decode(text).unwrap_or_default();
+                Self(bytes.as_chunks().0.to_vec())
+            }
+            Written::Digests(all) => Self(all.iter().map(mark).collect()),
+        }
+    }
+}
+
+impl From<Spent> for Written {
+    fn from(spent: Spent) -> Self {
+        Self::Marks(URL_SAFE_NO_PAD.encode(spent.0.as_flattened()))
+    }
+}
+
+impl Spent {
+    fn push(&mut self, digest: &Digest) {
+        let surplus = (self.0.len() + 1).saturating_sub(SPENT_KEPT);
+        self.0.drain(..surplus);
+        self.0.push(mark(digest));
+    }
+}
+
+fn mark(digest: &Digest) -> [u8; MARK] {
+    *digest.0.first_chunk().expect("a digest is longer")
 }
 
 /// What a presented refresh token is.
@@ -105,13 +152,11 @@ impl Authorization {
                 current: digest,
                 previous: None,
                 recovered: false,
-                spent: Vec::new(),
+                spent: Spent::default(),
                 access_token: access_token.to_owned(),
             },
             Some(mut old) => {
-                old.spent.extend(old.previous.take());
-                let surplus = old.spent.len().saturating_sub(SPENT_KEPT);
-                old.spent.drain(..surplus);
+                old.previous.iter().for_each(|previous| old.spent.push(previous));
                 Refresh {
                     generation: old.generation + 1,
                     current: digest,
@@ -134,12 +179,12 @@ impl Authorization {
 impl Refresh {
     /// Which of the family's tokens `secret` is.
     pub fn judge(&self, secret: &str) -> Presented {
-        let is = |digest: &Digest| digest.matches(secret.as_bytes());
-        if is(&self.current) {
+        let shown = Digest::of(secret.as_bytes());
+        if shown.is(&self.current) {
             Presented::Current
-        } else if self.previous.as_ref().is_some_and(is) {
+        } else if self.previous.as_ref().is_some_and(|previous| shown.is(previous)) {
             if self.recovered { Presented::PreviousAgain } else { Presented::Previous }
-        } else if self.spent.iter().any(is) {
+        } else if self.spent.0.contains(&mark(&shown)) {
             Presented::Spent
         } else {
             Presented::Unknown
@@ -149,7 +194,7 @@ impl Refresh {
     /// Gives up the successor that nobody has used, so that the previous token may be replaced anew. Once.
     pub fn recover(&mut self) {
         if let Some(previous) = self.previous.take() {
-            self.spent.push(std::mem::replace(&mut self.current, previous));
+            self.spent.push(&std::mem::replace(&mut self.current, previous));
         }
     }
 
@@ -202,5 +247,16 @@ mod tests {
             (judge(&a, &fourth), judge(&a, &format!("pr_a.{}", "y".repeat(43)))),
             (Presented::Current, Presented::Unknown)
         );
+        let before = serde_json::to_value(a.refresh.as_ref().unwrap()).unwrap();
+        let mut older = before.clone();
+        older["spent"] = serde_json::json!([Digest::of(secret(&first).as_bytes())]);
+        for written in [before, older] {
+            let refresh: Refresh = serde_json::from_value(written).unwrap();
+            assert_eq!(refresh.judge(secret(&first)), Presented::Spent);
+            assert_eq!(refresh.judge(secret(&fourth)), Presented::Current);
+        }
+        (0..2 * SPENT_KEPT).for_each(|_| drop(a.rotate("t")));
+        assert_eq!(a.refresh.as_ref().unwrap().spent.0.len(), SPENT_KEPT);
+        assert_eq!(judge(&a, &fourth), Presented::Unknown, "forgotten, and refused all the same");
     }
 }

@@ -86,6 +86,25 @@ async fn sqlite_and_it_outlives_the_process() {
     assert!(matches!(again.get("race", NOW).await, Err(StoreError::Corrupt(_))), "F9");
 }
 
+#[tokio::test]
+async fn a_file_of_before_is_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.db");
+    let kept = Record { index: Some("user/alice".to_owned()), ..record("kept", Some(1_900)) };
+    let older = rusqlite::Connection::open(&path).unwrap();
+    let table = "CREATE TABLE record (key TEXT PRIMARY KEY, version INTEGER NOT NULL, idx TEXT, expires INTEGER, \
+        body BLOB NOT NULL, digest BLOB NOT NULL) WITHOUT ROWID; CREATE INDEX record_idx ON record (idx) WHERE idx IS NOT NULL;";
+    older.execute_batch(table).unwrap();
+    let values = rusqlite::params![kept.key, 3, kept.index, 1_900, kept.body, super::seal(&kept, 3)];
+    older.execute("INSERT INTO record VALUES (?1, ?2, ?3, ?4, ?5, ?6)", values).unwrap();
+    drop(older);
+    for _ in 0..2 {
+        let store = SqliteStore::open(&path, None).unwrap();
+        let found = store.find("user/alice", NOW).await.unwrap();
+        assert_eq!(found, [Record { version: 3, ..kept.clone() }]);
+    }
+}
+
 fn database(address: String) -> Database {
     let timeout = Duration::from_secs(5);
     Database { address, password: None, authorities: None, identity: None, connections: 6, timeout }

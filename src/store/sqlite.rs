@@ -1,49 +1,56 @@
-//! The embedded default: SQLite in WAL mode, synchronous FULL, one writer that commits in groups, readers that read in
-//! groups. All on threads of their own: whoever waits for many answers is woken once.
+//! The embedded default: SQLite in WAL mode, synchronous FULL. One thread reads single records and commits, both in
+//! groups: its connection alone keeps its pages when something is written. What reads much has a thread of its own, so
+//! that nobody waits for it.
 use super::{Change, Changes, Expect, FEED_KEPT, FeedEntry, Record, Store, StoreError, is_announced, seal};
 use crate::{clock::Timestamp, metrics::Metrics};
 use rusqlite::{Connection, OptionalExtension, Row, config::DbConfig, params};
-use std::{
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{os::unix::fs::OpenOptionsExt, path::Path, sync::Arc};
 use tokio::sync::{mpsc, oneshot};
 
 /// Most commits that share one write to the disk, and most reads that share one look at it.
 const GROUP: usize = 256;
-/// Reading threads at most.
-const READERS: usize = 4;
+/// A record is appended, and its key lies in an index beside it: a table in the order of such keys would be written all
+/// over, and would split a page with every few records.
 const SCHEMA: &str = "
     PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 2000; PRAGMA cache_size = -16384;
-    CREATE TABLE IF NOT EXISTS record (key TEXT PRIMARY KEY, version INTEGER NOT NULL, idx TEXT, expires INTEGER,
-        body BLOB NOT NULL, digest BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS record (key TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, idx TEXT, expires INTEGER,
+        body BLOB NOT NULL, digest BLOB NOT NULL);
     CREATE INDEX IF NOT EXISTS record_idx ON record (idx) WHERE idx IS NOT NULL;
     CREATE INDEX IF NOT EXISTS record_expires ON record (expires) WHERE expires IS NOT NULL;
     CREATE TABLE IF NOT EXISTS feed (sequence INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL);";
+/// Takes over the table of files that were made while it lay in the order of its keys.
+const FROM_KEY_ORDER: &str = "
+    BEGIN IMMEDIATE; DROP INDEX IF EXISTS record_idx; DROP INDEX IF EXISTS record_expires;
+    ALTER TABLE record RENAME TO record_by_key;
+    CREATE TABLE record (key TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, idx TEXT, expires INTEGER,
+        body BLOB NOT NULL, digest BLOB NOT NULL);
+    INSERT INTO record SELECT key, version, idx, expires, body, digest FROM record_by_key;
+    DROP TABLE record_by_key; COMMIT;";
+const IN_KEY_ORDER: &str = "SELECT COUNT(*) FROM sqlite_schema WHERE name = 'record' AND sql LIKE '%WITHOUT ROWID%'";
 const COLUMNS: &str = "key, version, idx, expires, body, digest";
 
+type Read = Box<dyn FnOnce(&Connection) + Send>;
+
 enum Work {
-    Commit(Changes, Timestamp),
-    Purge(Timestamp, usize),
+    Read(Read),
+    Write(Job),
 }
 
 struct Job {
-    work: Work,
+    write: Write,
     /// Records purged, or 0.
     done: oneshot::Sender<Result<usize, StoreError>>,
 }
 
-type Read = Box<dyn FnOnce(&Connection) + Send>;
+enum Write {
+    Commit(Changes, Timestamp),
+    Purge(Timestamp, usize),
+}
 
 /// One database file.
 pub struct SqliteStore {
-    readers: Vec<mpsc::Sender<Read>>,
-    turn: AtomicUsize,
-    writer: mpsc::Sender<Job>,
+    records: mpsc::Sender<Work>,
+    lists: mpsc::Sender<Work>,
     metrics: Option<Arc<Metrics>>,
 }
 
@@ -59,62 +66,60 @@ impl SqliteStore {
         let damaged =
             |e: &dyn std::fmt::Display| StoreError::Corrupt(format!("{}: {e}; restore a backup", path.display()));
         let connection = connect(path)?;
+        if connection.query_row(IN_KEY_ORDER, [], |r| r.get::<_, u32>(0)).map_err(|e| damaged(&e))? > 0 {
+            connection.execute_batch(FROM_KEY_ORDER).map_err(|e| damaged(&e))?;
+        }
         connection.execute_batch(SCHEMA).map_err(|e| damaged(&e))?;
         let verdict: String =
             connection.query_row("PRAGMA quick_check(1)", [], |r| r.get(0)).map_err(|e| damaged(&e))?;
         if verdict != "ok" {
             return Err(damaged(&verdict));
         }
-        let (writer, mut jobs) = mpsc::channel::<Job>(4 * GROUP);
-        thread("store-writer", move || {
-            let mut group = Vec::with_capacity(GROUP);
-            while jobs.blocking_recv_many(&mut group, GROUP) > 0 {
-                write_group(&connection, &mut group);
-            }
-        })?;
-        let count = std::thread::available_parallelism().map_or(1, usize::from).min(READERS);
-        let readers = (0..count).map(|_| reader(path)).collect::<Result<_, _>>()?;
-        Ok(Self { readers, turn: AtomicUsize::new(0), writer, metrics })
+        let reader = connect(path)?;
+        reader.execute_batch("PRAGMA busy_timeout = 2000; PRAGMA query_only = ON; PRAGMA cache_size = -16384;")?;
+        let (records, lists) = (serve("store", connection)?, serve("store-lists", reader)?);
+        Ok(Self { records, lists, metrics })
     }
 
-    async fn write(&self, work: Work) -> Result<usize, StoreError> {
-        let gone = || StoreError::Unavailable("the writer has stopped".to_owned());
+    async fn write(&self, write: Write) -> Result<usize, StoreError> {
         let (done, answer) = oneshot::channel();
-        self.writer.send(Job { work, done }).await.map_err(|_| gone())?;
+        self.records.send(Work::Write(Job { write, done })).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 
     async fn read<T: Send + 'static>(
-        &self,
+        from: &mpsc::Sender<Work>,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let gone = || StoreError::Unavailable("the reader has stopped".to_owned());
         let (done, answer) = oneshot::channel();
         let read: Read = Box::new(move |connection| {
             // Nobody waits any more where the request was given up.
             let _ = done.send(work(connection));
         });
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.readers.len();
-        self.readers[turn].send(read).await.map_err(|_| gone())?;
+        from.send(Work::Read(read)).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 
-    async fn select(&self, condition: &'static str, value: String, now: Timestamp) -> Result<Vec<Record>, StoreError> {
-        self.read(move |c| {
-            let text = format!(
-                "SELECT {COLUMNS} FROM record WHERE {condition} AND (expires IS NULL OR expires > ?2) ORDER BY key"
-            );
+    async fn select(
+        from: &mpsc::Sender<Work>,
+        condition: &'static str,
+        value: String,
+        now: Timestamp,
+    ) -> Result<Vec<Record>, StoreError> {
+        Self::read(from, move |c| {
+            let text = format!("SELECT {COLUMNS} FROM record WHERE {condition} AND (expires IS NULL OR expires > ?2)");
             let mut statement = c.prepare_cached(&text)?;
             let rows = statement.query_map(params![value, now.0], raw)?;
-            rows.map(|row| checked(row?)).collect()
+            let mut records = rows.map(|row| checked(row?)).collect::<Result<Vec<_>, _>>()?;
+            records.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+            Ok(records)
         })
         .await
     }
 }
 
-fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), StoreError> {
-    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(run);
-    spawned.map(drop).map_err(|e| StoreError::Unavailable(e.to_string()))
+fn gone() -> StoreError {
+    StoreError::Unavailable("the store's thread has stopped".to_owned())
 }
 
 /// A connection that plans each statement once, whatever it is asked with: it would parse those with an expiry anew
@@ -125,24 +130,36 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// A connection that reads on a thread of its own until its sender is dropped.
-fn reader(path: &Path) -> Result<mpsc::Sender<Read>, StoreError> {
-    let connection = connect(path)?;
-    connection.execute_batch("PRAGMA busy_timeout = 2000; PRAGMA query_only = ON; PRAGMA cache_size = -16384;")?;
-    let (sender, mut jobs) = mpsc::channel::<Read>(4 * GROUP);
-    thread("store-reader", move || {
-        let mut group = Vec::with_capacity(GROUP);
-        while jobs.blocking_recv_many(&mut group, GROUP) > 0 {
-            // Begun after all of them have been asked, so that each sees what was committed before.
-            let shared = group.len() > 1 && run(&connection, "BEGIN").is_ok();
-            group.drain(..).for_each(|read| read(&connection));
-            if shared {
-                // Nothing was written that could fail.
-                let _ = run(&connection, "COMMIT");
+/// Does what comes over `connection`, on a thread of its own, until its sender is dropped.
+fn serve(name: &str, connection: Connection) -> Result<mpsc::Sender<Work>, StoreError> {
+    let (sender, mut coming) = mpsc::channel::<Work>(4 * GROUP);
+    let run = move || {
+        let (mut group, mut reads, mut writes) = (Vec::with_capacity(GROUP), Vec::new(), Vec::new());
+        while coming.blocking_recv_many(&mut group, GROUP) > 0 {
+            for work in group.drain(..) {
+                match work {
+                    Work::Read(read) => reads.push(read),
+                    Work::Write(job) => writes.push(job),
+                }
+            }
+            read_group(&connection, &mut reads);
+            if !writes.is_empty() {
+                write_group(&connection, &mut writes);
             }
         }
-    })?;
-    Ok(sender)
+    };
+    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+    spawned.map(|_| sender).map_err(|e| StoreError::Unavailable(e.to_string()))
+}
+
+/// Begun after all of `group` have been asked, so that each sees what was committed before.
+fn read_group(connection: &Connection, group: &mut Vec<Read>) {
+    let shared = group.len() > 1 && run(connection, "BEGIN").is_ok();
+    group.drain(..).for_each(|read| read(connection));
+    if shared {
+        // Nothing was written that could fail.
+        let _ = run(connection, "COMMIT");
+    }
 }
 
 /// All of `group` in one transaction; what is refused writes nothing. Answers follow the commit.
@@ -151,9 +168,9 @@ fn write_group(connection: &Connection, group: &mut Vec<Job>) {
     let written = (|| {
         run(connection, "BEGIN IMMEDIATE")?;
         for job in group.iter() {
-            outcomes.push(match &job.work {
-                Work::Commit(changes, now) => commit(connection, changes, *now)?.map(|()| 0),
-                Work::Purge(before, limit) => Ok(purge(connection, *before, *limit)?),
+            outcomes.push(match &job.write {
+                Write::Commit(changes, now) => commit(connection, changes, *now)?.map(|()| 0),
+                Write::Purge(before, limit) => Ok(purge(connection, *before, *limit)?),
             });
         }
         run(connection, "COMMIT")
@@ -276,20 +293,20 @@ impl From<rusqlite::Error> for StoreError {
 #[async_trait::async_trait]
 impl Store for SqliteStore {
     async fn get(&self, key: &str, now: Timestamp) -> Result<Option<Record>, StoreError> {
-        Ok(self.select("key = ?1", key.to_owned(), now).await?.pop())
+        Ok(Self::select(&self.records, "key = ?1", key.to_owned(), now).await?.pop())
     }
 
     async fn find(&self, index: &str, now: Timestamp) -> Result<Vec<Record>, StoreError> {
-        self.select("idx = ?1", index.to_owned(), now).await
+        Self::select(&self.records, "idx = ?1", index.to_owned(), now).await
     }
 
     async fn scan(&self, prefix: &str, now: Timestamp) -> Result<Vec<Record>, StoreError> {
-        self.select("key >= ?1 AND substr(key, 1, length(?1)) = ?1", prefix.to_owned(), now).await
+        Self::select(&self.lists, "key >= ?1 AND substr(key, 1, length(?1)) = ?1", prefix.to_owned(), now).await
     }
 
     async fn page(&self, prefix: &str, after: &str, limit: usize, now: Timestamp) -> Result<Vec<Record>, StoreError> {
         let (prefix, after) = (prefix.to_owned(), after.to_owned());
-        self.read(move |c| {
+        Self::read(&self.lists, move |c| {
             let text = format!(
                 "SELECT {COLUMNS} FROM record WHERE key > ?1 AND key >= ?2 AND key < ?3 \
                 AND (expires IS NULL OR expires > ?4) ORDER BY key LIMIT ?5"
@@ -305,20 +322,20 @@ impl Store for SqliteStore {
 
     async fn commit(&self, changes: Changes, now: Timestamp) -> Result<(), StoreError> {
         let _timer = self.metrics.as_ref().map(|m| m.store_commit.start_timer());
-        self.write(Work::Commit(changes, now)).await.map(|_| ())
+        self.write(Write::Commit(changes, now)).await.map(|_| ())
     }
 
     async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
-        self.write(Work::Purge(before, limit)).await
+        self.write(Write::Purge(before, limit)).await
     }
 
     async fn feed_end(&self) -> Result<u64, StoreError> {
         let newest = |c: &Connection| Ok(c.query_row("SELECT IFNULL(MAX(sequence), 0) FROM feed", [], |r| r.get(0))?);
-        self.read(newest).await
+        Self::read(&self.lists, newest).await
     }
 
     async fn feed(&self, sequence: u64, limit: usize) -> Result<Vec<FeedEntry>, StoreError> {
-        self.read(move |c| {
+        Self::read(&self.lists, move |c| {
             let mut statement =
                 c.prepare_cached("SELECT sequence, key FROM feed WHERE sequence > ?1 ORDER BY sequence LIMIT ?2")?;
             let entry = |r: &Row<'_>| Ok(FeedEntry { sequence: r.get(0)?, key: r.get(1)? });
