@@ -57,8 +57,11 @@ pub struct Policy {
 impl Policy {
     /// Whether tokens for `subject` open nothing: it is switched off in the configuration, or blocked.
     pub fn has_ended(&self, subject: &str) -> bool {
-        self.users.get(subject).is_some_and(|user| !user.active)
-            || !self.barred.is_empty() && self.barred.contains(subject)
+        self.users.get(subject).is_some_and(|user| !user.active) || self.is_barred(subject)
+    }
+
+    fn is_barred(&self, subject: &str) -> bool {
+        !self.barred.is_empty() && self.barred.contains(subject)
     }
 }
 

@@ -26,7 +26,7 @@ impl Policy {
         }
         let client = self.clients.get(&*opened.entitlement.client).filter(|c| !c.blocked)?;
         let user = self.users.get(&*opened.subject);
-        if self.has_ended(&opened.subject) {
+        if user.is_some_and(|user| !user.active) || self.is_barred(&opened.subject) {
             return None;
         }
         // What a program does in its own name needs no user, no profile and no person's proof; also where another
