@@ -18,7 +18,6 @@ use portcullis::{
 use std::sync::Arc;
 
 const BEARER: &str = "urn:ietf:params:oauth:grant-type:saml2-bearer";
-const TOKEN: &str = "https://id.example/oauth2/token";
 
 /// A partner whose metadata names the key of `idp`.
 pub fn partner(idp: &Idp, grants: bool) -> Partner {
@@ -76,24 +75,10 @@ fn app(policy: &mut Policy, auth_method: AuthMethod) {
 
 /// What an assertion for the token endpoint says.
 pub fn says(world: &World, issuer: &str, subject: &str) -> Says {
-    let now = world.clock.now();
-    Says {
-        issuer: issuer.to_owned(),
-        name_id: subject.to_owned(),
-        assertion_id: portcullis::saml::request::new_id(),
-        in_response_to: None,
-        recipient: Some(TOKEN.to_owned()),
-        destination: Some(TOKEN.to_owned()),
-        audiences: vec!["https://id.example".to_owned()],
-        not_before: Some(now.plus(-10)),
-        not_on_or_after: Some(now.plus(200)),
-        confirmation_not_on_or_after: Some(now.plus(200)),
-        session_not_on_or_after: None,
-        issued: now,
-        ..Says::default()
-    }
+    Says::for_token(issuer, subject, "https://id.example", world.clock.now())
 }
 
+/// The assertion as the `assertion` parameter takes it.
 pub fn signed(says: &Says, idp: &Idp) -> String {
     URL_SAFE_NO_PAD.encode(idp.sign(&says.assertion(), &says.assertion_id))
 }
