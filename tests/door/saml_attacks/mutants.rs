@@ -128,6 +128,54 @@ impl Valid<'_> {
         all
     }
 
+    /// Messages of a right shape that are as much work as the limits allow before it is known that nobody signed them.
+    pub fn heavy(&self) -> Mutants {
+        let m = &self.message.replace("alice@", "admin@");
+        // In what is signed.
+        let place = if self.kind == Kind::Response { "<saml:Subject>" } else { self.place() };
+        let before = |text: &str| m.replacen(place, &format!("{text}{place}"), 1);
+        let repeat = |count: usize, one: &dyn Fn(usize) -> String| (0..count).map(one).collect::<String>();
+        let wide = |count| repeat(count, &|n| format!(" a{n}=\"\""));
+        // Namespaces from far above, asked for by every attribute.
+        let bound = |level: usize| repeat(22, &|n| format!(" xmlns:p{level}x{n}=\"urn:x\""));
+        let far = repeat(20, &|n| format!(" p0x{n}:b{n}=\"\""));
+        let nested = |levels: usize, inner: &str| {
+            let open = repeat(levels, &|level| format!("<x{}>", bound(level)));
+            format!("{open}{inner}{}", "</x>".repeat(levels))
+        };
+        let listed: Vec<String> = (0..16).map(|n| format!("p0x{n}")).collect();
+        let list = format!(
+            "<ec:InclusiveNamespaces xmlns:ec=\"http://www.w3.org/2001/10/xml-exc-c14n#\" PrefixList=\"{}\"/></ds:Transform>",
+            listed.join(" ")
+        );
+        let with_list = |text: &str| {
+            let (head, tail) = text.split_once("</ds:Transforms>").unwrap();
+            let (head, _) = head.rsplit_once("</ds:Transform>").unwrap();
+            format!("{head}{list}</ds:Transforms>{tail}")
+        };
+        let elements = "<x/>".repeat(1_900);
+        [
+            ("elements", before(&elements)),
+            ("attributes", before(&repeat(330, &|_| format!("<x{}/>", wide(23))))),
+            ("namespaces", before(&nested(1, &repeat(380, &|_| format!("<x{far}/>"))))),
+            ("a prefix list", with_list(&before(&nested(1, &elements)))),
+            ("declarations", before(&repeat(340, &|_| format!("<x{}/>", bound(0))))),
+            ("references", before(&format!("<x>{}</x>", "&#65;".repeat(40_000)))),
+            ("text", before(&format!("<x a=\"{0}\">{0}</x>", "x&lt;\n".repeat(16_000)))),
+            (
+                "a certificate",
+                m.replacen("<ds:X509Certificate>", &format!("<ds:X509Certificate>{}", "AAAA".repeat(50_000)), 1),
+            ),
+        ]
+        .into_iter()
+        .map(|(name, text)| (format!("heavy: {name}"), text))
+        .chain([
+            ("too many attributes".to_owned(), before(&repeat(400, &|_| format!("<x{}/>", wide(23))))),
+            ("too many namespaces".to_owned(), before(&nested(2, &elements))),
+        ])
+        .collect()
+    }
+
     /// Other times, audiences, recipients, names under the same signature.
     pub fn said(&self) -> Mutants {
         if matches!(self.kind, Kind::LogoutRequest | Kind::LogoutResponse) {
