@@ -121,6 +121,8 @@ fn trusting() -> Gate {
     );
     gate.edit("conf/apps/portal.toml", "approval = \"self\"", "approval = { admin = [\"sales\"] }");
     gate.run();
+    // Each listener begins by itself.
+    assert!(until(|| std::net::TcpStream::connect(("127.0.0.1", gate.https)).is_ok()));
     gate
 }
 
@@ -167,4 +169,50 @@ fn s50_s64_what_is_refused_at_either_door_is_told_to_the_audit_stream_with_the_v
         assert_eq!(token(&gate, &change(&exchanged.signed(&RSA, Signs::Assertion))), 400, "{why}");
         assert!(until(|| audit().matches(why).count() == told + 2), "{why} in {}", audit());
     }
+}
+
+#[test]
+fn people_of_an_idp_that_is_removed_end_at_the_gate_with_the_reload_though_another_one_brings_people() {
+    let gate = trusting();
+    assert_eq!(
+        fs::read_to_string(gate.path("stderr")).unwrap().contains("verified by the Rust verifier alone"),
+        !cfg!(feature = "xmlsec"),
+        "a build with one verifier says so at its start"
+    );
+    let more = "create_users = true\ngroups = \"groups\"\npermissions = { sales = [\"sales\"] }\n";
+    gate.edit("conf/portcullis.toml", "idp_initiated = true\n", &format!("idp_initiated = true\n{more}"));
+    let two = idp_metadata(&[(None, &OTHER.certificate)], "").replace("https://idp.example\"", "https://two.example\"");
+    fs::write(gate.path("conf/two.xml"), two).unwrap();
+    let table = "\n[[saml_idp]]\nname = \"two\"\nmetadata_file = \"two.xml\"\ncreate_users = true\n";
+    fs::write(gate.config(), fs::read_to_string(gate.config()).unwrap() + table).unwrap();
+    let audit = || fs::read_to_string(gate.path("audit.log")).unwrap_or_default();
+    assert!(until(|| audit().contains("saml_idp two")), "{}", audit());
+    let dora = |at: &str| Says { name_id: "dora".to_owned(), ..says(&gate, at) };
+    let post = |message: &str| {
+        let field = binding::to_field(message);
+        let answer =
+            gate.agent().post(format!("{}{ACS}", gate.issuer())).send_form([("SAMLResponse", &*field)]).unwrap();
+        let to = answer.headers()["location"].to_str().unwrap().to_owned();
+        gate.agent().get(format!("{}{to}", gate.issuer())).call().unwrap()
+    };
+    let end = post(&dora(ACS).signed(&RSA, Signs::Both));
+    assert_eq!(end.headers()["location"], "/oauth2/account");
+    let exchanged = |message: &str| {
+        let field = binding::to_field(message);
+        let kind = ("assertion_type", "urn:oasis:names:tc:SAML:2.0:profiles:SSO:browser");
+        let fields = [("grant_type", "assertion"), kind, ("assertion", &*field), ("scope", "orders:read")];
+        let mut answer = gate.agent().post(format!("{}{TOKEN}", gate.issuer())).send_form(fields).unwrap();
+        let text = answer.body_mut().read_to_string().unwrap();
+        let body: serde_json::Value = serde_json::from_str(&text).unwrap();
+        body["access_token"].as_str().unwrap_or_else(|| panic!("{body}: {}", audit())).to_owned()
+    };
+    let (hers, alices) =
+        (exchanged(&dora(TOKEN).signed(&RSA, Signs::Both)), exchanged(&says(&gate, TOKEN).signed(&RSA, Signs::Both)));
+    assert_eq!((gate.call(&hers), gate.call(&alices)), (200, 200));
+    let all = fs::read_to_string(gate.config()).unwrap();
+    let (head, tail) = all.split_once("[[saml_idp]]\nname = \"corp\"").unwrap();
+    let (_, two) = tail.split_once("[[saml_idp]]").unwrap();
+    fs::write(gate.config(), format!("{head}[[saml_idp]]{two}")).unwrap();
+    assert!(until(|| gate.call(&hers) == 401), "{}", audit());
+    assert_eq!(gate.call(&alices), 200, "a user of users.toml stands on that file");
 }

@@ -3,7 +3,7 @@ use crate::{
     people::{Browser, answer, people, redeem, refresh, request},
     provider::{World, world_with},
     saml_grants::partner,
-    saml_messages::{OTHER, RSA, Signs},
+    saml_messages::{OTHER, RSA, Says, Signs},
     saml_sign_on::{begin, post, saml, says},
 };
 use portcullis::{
@@ -159,4 +159,34 @@ async fn no_idp_brings_a_name_of_a_domain_whose_people_sign_in_elsewhere() {
     ] {
         assert_eq!(come(idp, issuer, name).await.to, "/oauth2/account", "{name}");
     }
+}
+
+#[tokio::test]
+async fn s54_an_answer_counts_only_from_the_idp_that_was_asked_and_only_in_the_browser_that_asked() {
+    let world = world_with(|policy| {
+        saml(policy, |p| p.create_users = true);
+        second(policy);
+    })
+    .await;
+    let mut browser = Browser::new(&world);
+    let (id, relay) = begin(&mut browser, &request("admin", &[])).await;
+    // Another IdP of ours answers the request, with all that went over the browser in its hands.
+    let mut mixed = says(&world, Some(&id));
+    (mixed.issuer, mixed.name_id) = (TWO.to_owned(), "mallory".to_owned());
+    let theirs = mixed.signed(&OTHER, Signs::Both);
+    assert_eq!(post(&world, &theirs, Some(&relay)).await.status, 400);
+    // Without the RelayState it answers a request that was not made.
+    assert_eq!(post(&world, &theirs, None).await.status, 400);
+    // Under the name of the one that was asked, its key is none of theirs.
+    mixed.issuer = CORP.to_owned();
+    assert_eq!(post(&world, &mixed.signed(&OTHER, Signs::Both), Some(&relay)).await.status, 400);
+    // Mallory's own answer, put into alice's browser, signs nobody in there (login CSRF).
+    let mut hers = Browser::new(&world);
+    begin(&mut hers, &request("admin", &[])).await;
+    let own = Says { name_id: "mallory".to_owned(), ..says(&world, Some(&id)) };
+    let answered = post(&world, &own.signed(&RSA, Signs::Both), Some(&relay)).await;
+    assert!(answered.to.starts_with("/oauth2/saml/finish?t="), "{}", answered.body);
+    assert_eq!(hers.get(&answered.to).await.status, 400);
+    assert!(!hers.cookies.contains_key("__Host-portcullis"));
+    assert_eq!(browser.get(&answered.to).await.status, 303, "in its own it does");
 }
