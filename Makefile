@@ -18,6 +18,7 @@ test:
 bench:
 	@scripts/setup.sh bench
 	cargo bench --locked --bench micro
+	cargo bench --locked --bench micro --no-default-features -- SAML
 	cargo bench --locked --bench edge
 	cargo bench --locked --bench people
 

@@ -5,10 +5,11 @@ use portcullis::{
     config::{Main, mistake},
     gateway::{canonical::canonical, proxy_protocol},
     grant::token_exchange::asset::proven,
+    issuer::{discovery::jwks_uri, keys::KeySet},
     metrics::Metrics,
     model::PublicJwk,
     provider::params::Params,
-    saml::{Kind, TrustedKeys, read},
+    saml::{Assertion, IdentityProvider, Kind, Logout, TrustedKeys, binding::Queried, read},
     store::memory::MemoryStore,
     token::{Tokens, assertion, keys::Keys, proof},
 };
@@ -21,12 +22,15 @@ use std::{
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them; the name is that of the folder of its seeds.
-pub const ALL: [Target; 9] = [
+pub const ALL: [Target; 12] = [
     ("path", path),
     ("parameters", parameters),
     ("token", token),
     ("jwt", jwt),
     ("saml_message", saml_message),
+    ("saml_query", saml_query),
+    ("saml_metadata", saml_metadata),
+    ("issuer_document", issuer_document),
     ("dpop_proof", dpop_proof),
     ("actor_token", actor_token),
     ("configuration", configuration),
@@ -80,12 +84,70 @@ pub fn jwt(bytes: &[u8]) {
     assert!(assertion::verify(text, "app", &[], &rules, 300, Timestamp(1_700_000_000)).is_err());
 }
 
-/// Without a trusted key nothing is accepted (S63).
+/// The key that signed what is signed among the seeds; nobody has its private half.
+fn pinned() -> TrustedKeys {
+    TrustedKeys::of([include_bytes!("saml.der").as_slice()]).expect("a certificate")
+}
+
+/// What a pinned key signed is accepted, and whatever else is made of it says the same or is refused (S50); without a
+/// trusted key nothing is accepted (S63).
 pub fn saml_message(bytes: &[u8]) {
+    static SAID: OnceLock<(TrustedKeys, Assertion)> = OnceLock::new();
+    let (keys, said) = SAID.get_or_init(|| {
+        let (keys, signed) = (pinned(), include_bytes!("seeds/saml_message/signed"));
+        let verified = read(signed, Kind::Response).and_then(|passed| passed.verify(&keys));
+        (keys, verified.expect("the signed seed passes").assertion)
+    });
     for kind in [Kind::Response, Kind::Assertion] {
         if let Ok(passed) = read(bytes, kind) {
             assert!(passed.verify(&TrustedKeys::none()).is_err());
+            assert!(passed.verify(keys).is_ok_and(|v| v.assertion == *said) || passed.verify(keys).is_err());
         }
+    }
+}
+
+/// The same of logout messages in a query (SAML Bindings §3.4).
+pub fn saml_query(bytes: &[u8]) {
+    static SAID: OnceLock<(TrustedKeys, [Logout; 2])> = OnceLock::new();
+    const KINDS: [Kind; 2] = [Kind::LogoutRequest, Kind::LogoutResponse];
+    let taken = |query: &str, field: &str, keys: &TrustedKeys| {
+        let queried = Queried::read(query, field)?;
+        queried.inspect(&KINDS).and_then(|passed| queried.verify(&passed, keys))
+    };
+    let (keys, said) = SAID.get_or_init(|| {
+        let keys = pinned();
+        let seed = |query: &str, field: &str| taken(query, field, &keys).expect("the signed seeds pass");
+        let request = seed(include_str!("seeds/saml_query/request"), "SAMLRequest");
+        let response = seed(include_str!("seeds/saml_query/response"), "SAMLResponse");
+        (keys, [request, response])
+    });
+    let Ok(query) = std::str::from_utf8(bytes) else { return };
+    for field in ["SAMLRequest", "SAMLResponse"] {
+        assert!(taken(query, field, &TrustedKeys::none()).is_err());
+        if let Ok(logout) = taken(query, field, keys) {
+            assert!(said.contains(&logout), "{logout:?}");
+        }
+    }
+}
+
+/// Metadata that is read pins a key and says where people sign in (S63).
+pub fn saml_metadata(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    for entity in [None, Some("https://two.example")] {
+        if let Ok(idp) = IdentityProvider::read(text, entity) {
+            assert!(!idp.keys.is_empty() && !idp.sign_on.is_empty() && !idp.entity.is_empty());
+            assert!(entity.is_none_or(|wanted| idp.entity == wanted));
+        }
+    }
+}
+
+/// What another issuer publishes: a set that is read holds a key, and keys are fetched from no address in clear.
+pub fn issuer_document(bytes: &[u8]) {
+    if let Ok(set) = KeySet::read(bytes) {
+        assert!(!set.replacing(None).1.is_empty());
+    }
+    if let Ok(uri) = jwks_uri(bytes, "https://issuer.example") {
+        assert!(portcullis::outgoing::sound(&uri).is_ok(), "{uri}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! The SAML assertion flow: a Response of the SSO IdP, for the one app that the policy names. Off unless it names one.
+//! The SAML assertion flow: a Response of the SSO IdP, or the assertion alone, for the one app that the policy names. Off unless it names one.
 use super::{
     Grant, Redeemed, TokenRequest, approved,
     saml_bearer::{decode, exchanged, invalid, may_grant, once, spoken_for},
@@ -9,7 +9,7 @@ use crate::{
         error::{Code, OAuthError},
         params::Params,
     },
-    saml::{Kind, read},
+    saml::{Kind, read_one_of},
 };
 
 const TYPE: &str = "urn:oasis:names:tc:SAML:2.0:profiles:SSO:browser";
@@ -35,7 +35,7 @@ impl Grant for SamlAssertion {
             return Err(OAuthError::new(Code::InvalidRequest, "unknown assertion_type"));
         }
         let bytes = decode(request.params.require("assertion", "assertion is missing")?).map_err(invalid)?;
-        let passed = read(&bytes, Kind::Response).map_err(invalid)?;
+        let passed = read_one_of(&bytes, &[Kind::Response, Kind::Assertion]).map_err(invalid)?;
         let partner = cx.policy.saml.usable(&passed.issuer, cx.now).map_err(invalid)?;
         may_grant(partner)?;
         let verified = passed.verify(&partner.idp.keys).map_err(invalid)?;

@@ -4,12 +4,12 @@ use super::{Grant, Redeemed, TokenRequest, approved};
 use crate::{
     clock::Timestamp,
     model::{Client, Wire},
-    policy::saml::Partner,
+    policy::{Policy, saml::Partner},
     provider::{
         Cx,
         error::{Code, OAuthError, Situation},
         params::Params,
-        paths,
+        paths, rules,
     },
     salesforce,
     saml::{
@@ -133,14 +133,21 @@ fn of_app(passed: &Passed<'_>, client: &str, longest: i64, cx: &Cx) -> Result<(V
     Ok((verified, accepted))
 }
 
+/// Names of ours and addresses of ours: an assertion for the token endpoint is for one of the first, and to be delivered
+/// to one of the second.
+pub fn ours(policy: &Policy, wire: Wire) -> (Vec<String>, Vec<String>) {
+    let mut recipients = vec![format!("{}{}", policy.issuer, paths::TOKEN)];
+    if let (Wire::Salesforce, Some(second)) = (wire, &policy.salesforce) {
+        recipients.extend([&*policy.issuer, &second.instance_url].map(|host| format!("{host}{}", salesforce::TOKEN)));
+    }
+    let mut audiences = rules(policy, wire).audiences;
+    audiences.extend(policy.saml.sp.as_ref().map(|sp| sp.entity.clone()));
+    (audiences, recipients)
+}
+
 /// Judges an assertion by the rules of RFC 7522 §3.
 pub fn exchanged(verified: &Verified, issuer: &str, longest: i64, cx: &Cx) -> Result<Accepted, OAuthError> {
-    let mut recipients = vec![format!("{}{}", cx.policy.issuer, paths::TOKEN)];
-    if let (Wire::Salesforce, Some(second)) = (cx.wire, &cx.policy.salesforce) {
-        recipients.extend([&cx.policy.issuer, &second.instance_url].map(|host| format!("{host}{}", salesforce::TOKEN)));
-    }
-    let mut audiences = cx.rules().audiences;
-    audiences.extend(cx.policy.saml.sp.as_ref().map(|sp| sp.entity.clone()));
+    let (audiences, recipients) = ours(&cx.policy, cx.wire);
     let (audiences, recipients) = (audiences.as_slice(), recipients.as_slice());
     let expected = Expected { now: cx.now, issuer, audiences, recipients, asked: Asked::Token, longest };
     judge(verified, expected).map_err(|broken| {

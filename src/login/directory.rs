@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 /// Seconds after which another node's writing is seen.
-const FRESH: Duration = Duration::from_secs(60);
+const FRESH: Duration = Duration::from_secs(10);
 
 /// Somebody whom an IdP brought.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -172,6 +172,11 @@ impl Saml {
         self.partners.values().find(|p| p.domains.contains(&domain))
     }
 
+    /// Whether the IdP `entity` is there and may bring people.
+    pub fn brings(&self, entity: &str) -> bool {
+        self.partners.get(entity).is_some_and(|p| p.create_users)
+    }
+
     /// The partner with this name.
     pub fn named(&self, name: &str) -> Option<&Arc<Partner>> {
         self.partners.values().find(|p| p.name == name)

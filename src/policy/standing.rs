@@ -41,8 +41,12 @@ impl Policy {
                 Approval::Admin(allowed) => !user.permissions.is_disjoint(allowed),
                 Approval::SelfAuthorized => true,
             },
-            // A name that another issuer's people carry is nobody's of ours, wherever it came from.
-            None => self.saml.partners.values().any(|p| p.create_users) && !self.issuers.owns(&opened.subject),
+            // Whoever is not in the configuration stands on the IdP that brought them. A name that another issuer's people
+            // carry is nobody's of ours, wherever it came from.
+            None => {
+                let brought = opened.entitlement.brought_by.as_deref().is_some_and(|idp| self.saml.brings(idp));
+                brought && !self.issuers.owns(&opened.subject)
+            }
         };
         let over = client.policies.session_timeout.is_some_and(|longest| opened.issued.plus(longest) <= now);
         let wanted = client.interactive.level;

@@ -15,7 +15,6 @@ use crate::{
     model::{Level, ScopeSet},
     pages::{self, Page},
     store::{Change, Changes, Expect},
-    token::revocation::Ending,
 };
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -122,17 +121,9 @@ async fn apps(user: &str, language: &str, cx: &Cx) -> Result<Vec<Value>, OAuthEr
 
 /// Takes everything back that `user` gave `client`; the gate refuses its tokens at once.
 async fn revoke(user: &str, client: &str, cx: &Cx) -> Result<(), OAuthError> {
-    let (mut changes, mut endings) = (vec![Change::Delete(approval_key(client, user), Expect::Any)], Vec::new());
-    for authorization in grant::authorizations(user, cx).await?.iter().filter(|a| a.client == client) {
-        let (change, ending) = grant::ending(&authorization.id, cx.now);
-        changes.push(change);
-        endings.push(ending);
-    }
-    let (more, ended) = super::gate_session::endings(user, |app, _| app == client, cx).await?;
-    changes.extend(more);
-    endings.extend(ended);
-    endings.push(Ending::of_access(client, user, cx.now, cx.now.plus(grant::LONGEST_TOKEN)));
-    cx.tokens.commit(Changes(changes), endings, cx.now).await?;
+    let mut end = SignOut::default();
+    end.access(user, client, cx).await?;
+    end.commit(vec![Change::Delete(approval_key(client, user), Expect::Any)], cx).await?;
     cx.audit.write(json!({"event": "revoke", "outcome": "revoked", "client": client, "subject": user,
         "by": "user", "time": cx.now}));
     Ok(())

@@ -346,6 +346,7 @@ pub async fn open(value: &str, authority: &str, cx: &Cx) -> Result<Option<Arc<Op
         }
     }
     let exp = session.expires(cx.policy.people.session, cx.now);
+    let brought_by = cx.brought_by(&session.subject).await?;
     let claims = Claims {
         iss: cx.policy.issuer.to_string(),
         sub: session.subject,
@@ -358,7 +359,7 @@ pub async fn open(value: &str, authority: &str, cx: &Cx) -> Result<Option<Arc<Op
         auth_time: Some(session.auth_time),
         iat: session.created,
         exp,
-        more: More { acr: More::acr_of(session.level), ..More::default() },
+        more: More { acr: More::acr_of(session.level), brought_by, ..More::default() },
     };
     Ok(cx.tokens.opened(claims).map(Arc::new))
 }

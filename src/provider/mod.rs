@@ -85,12 +85,17 @@ pub struct Cx {
 impl Cx {
     /// What assertions must hold to.
     pub fn rules(&self) -> Rules {
-        let issuer = &self.policy.issuer;
-        let own = vec![issuer.to_string(), format!("{issuer}/"), format!("{issuer}{}", paths::TOKEN)];
-        match (&self.policy.salesforce, self.wire) {
-            (Some(settings), Wire::Salesforce) => salesforce::assertion::rules(issuer, settings, &own),
-            _ => Rules::standard(own),
-        }
+        rules(&self.policy, self.wire)
+    }
+}
+
+/// What assertions have to say, by `policy` and in whose words.
+pub fn rules(policy: &Policy, wire: Wire) -> Rules {
+    let issuer = &policy.issuer;
+    let own = vec![issuer.to_string(), format!("{issuer}/"), format!("{issuer}{}", paths::TOKEN)];
+    match (&policy.salesforce, wire) {
+        (Some(settings), Wire::Salesforce) => salesforce::assertion::rules(issuer, settings, &own),
+        _ => Rules::standard(own),
     }
 }
 

@@ -34,6 +34,9 @@ pub enum Stranger {
     /// Somebody whom another IdP brought.
     #[error("{1:?} was brought by {0}")]
     Another(String, String),
+    /// Nobody here yet, and of a domain whose people sign in elsewhere.
+    #[error("{1:?} is of a domain whose people sign in at {0}")]
+    OfDomain(String, String),
     /// Nobody here.
     #[error("{0:?} is nobody here")]
     Unknown(String),
@@ -45,18 +48,38 @@ impl Cx {
         if let Some(user) = self.policy.users.get(name) {
             return Ok(Some(user.clone()));
         }
-        let brings = self.policy.saml.partners.values().any(|p| p.create_users);
-        if !brings {
+        Ok(self.brought(name).await?.map(|known| self.standing(name, &known)))
+    }
+
+    /// The IdP that brought `name`, by `entityID`, as their tokens say it: nothing for a user of the configuration.
+    pub async fn brought_by(&self, name: &str) -> Result<Option<String>, OAuthError> {
+        if self.policy.users.contains_key(name) {
+            return Ok(None);
+        }
+        Ok(self.brought(name).await?.map(|known| known.person.idp.clone()))
+    }
+
+    /// Whether the IdP `entity` may still speak for `name`, whom it signed in.
+    pub fn speaks_still(&self, entity: &str, name: &str) -> bool {
+        let partner = self.policy.saml.partners.get(entity);
+        let may =
+            |p: &Arc<Partner>| if self.policy.users.contains_key(name) { p.existing_users } else { p.create_users };
+        partner.is_some_and(may)
+    }
+
+    async fn brought(&self, name: &str) -> Result<Option<Arc<Known>>, OAuthError> {
+        if !self.policy.saml.partners.values().any(|p| p.create_users) {
             return Ok(None);
         }
         let known = self.login.directory.find(name, &*self.store, self.now).await?;
-        Ok(known.filter(|k| self.brought(k)).map(|k| self.standing(name, &k)))
+        Ok(known.filter(|k| self.policy.saml.brings(&k.person.idp)))
     }
 
     /// The same, of those who were looked for while this request was served.
     pub fn seen(&self, name: &str) -> Option<Arc<User>> {
         let own = self.policy.users.get(name).cloned();
-        own.or_else(|| self.login.directory.recent(name).filter(|k| self.brought(k)).map(|k| self.standing(name, &k)))
+        let brought = || self.login.directory.recent(name).filter(|k| self.policy.saml.brings(&k.person.idp));
+        own.or_else(|| brought().map(|k| self.standing(name, &k)))
     }
 
     /// Whether `partner` may speak for the user `name`: with whose authority, or why not. Whom it brought itself it may
@@ -80,7 +103,12 @@ impl Cx {
             }
             Some(_) if self.policy.barred.contains(name) => Err(Stranger::Inactive(name.to_owned())),
             Some(_) if partner.create_users => Ok(Authority::Brought),
-            Some(_) | None => Err(Stranger::Unknown(name.to_owned())),
+            Some(_) => Err(Stranger::Unknown(name.to_owned())),
+            // No IdP takes a name before the one whose it is has brought it.
+            None => Err(match self.policy.saml.for_domain(name).filter(|p| p.idp.entity != partner.idp.entity) {
+                Some(other) => Stranger::OfDomain(other.name.clone(), name.to_owned()),
+                None => Stranger::Unknown(name.to_owned()),
+            }),
         })
     }
 
@@ -91,9 +119,5 @@ impl Cx {
         } else {
             known.user.clone()
         }
-    }
-
-    fn brought(&self, known: &Known) -> bool {
-        self.policy.saml.partners.get(&known.person.idp).is_some_and(|p| p.create_users)
     }
 }

@@ -77,17 +77,19 @@ pub async fn login(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> 
         Ok(user) => user,
         Err(_) => return Ok(login_page(visit, &interaction, Some(username), Some(outcome))),
     };
-    let due = enter(&mut visit, &user, None, Vec::new()).await?;
+    let due = enter(&mut visit, &user, None, Vec::new(), SignOut::default()).await?;
     let to = next(&interaction, due, cx);
     Ok(visit.redirect(&to))
 }
 
-/// Begins the session of somebody who proved who they are, with `more` in the same commit; whether a second factor is due.
+/// Begins the session of somebody who proved who they are, with `more` in the same commit, and the end of whatever `end`
+/// holds; whether a second factor is due.
 pub async fn enter(
     visit: &mut Visit<'_>,
     user: &str,
     at_idp: Option<AtIdp>,
     more: Vec<Change>,
+    mut end: SignOut,
 ) -> Result<bool, OAuthError> {
     let cx = visit.cx;
     // Two factors shown at an IdP that is believed in it are two factors.
@@ -96,7 +98,7 @@ pub async fn enter(
     let own = visit.session().filter(|before| before.user == *user);
     let (cookie, begun) = session::begin(user, due, own, at_idp, cx.policy.people.session, cx.now);
     // The session that this browser had, if any, ends: nobody goes on under an identifier from before (S55).
-    let (mut changes, mut end) = (more, SignOut::default());
+    let mut changes = more;
     changes.extend(begun);
     match &visit.session {
         Some((old, before)) if before.user != *user => end.add(session::key(old), before, cx).await?,

@@ -70,6 +70,16 @@ impl SignOut {
         self.authorizations_that(user, |a| is_offline(a) && a.sid.as_deref() == Some(sid), cx).await
     }
 
+    /// Ends everything that `client` has for `user`, and their sessions with it behind the gate.
+    pub async fn access(&mut self, user: &str, client: &str, cx: &Cx) -> Result<(), OAuthError> {
+        self.authorizations_that(user, |a| a.client == client, cx).await?;
+        let gone = gate_session::endings(user, |app, _| app == client, cx).await?;
+        self.changes.extend(gone.0);
+        self.endings.extend(gone.1);
+        self.endings.push(Ending::of_access(client, user, cx.now, cx.now.plus(grant::LONGEST_TOKEN)));
+        Ok(())
+    }
+
     async fn authorizations(&mut self, user: &str, sid: Option<&str>, cx: &Cx) -> Result<(), OAuthError> {
         let lives_by = |a: &Authorization| !is_offline(a) && (sid.is_none() || a.sid.as_deref() == sid);
         self.authorizations_that(user, lives_by, cx).await.map(drop)

@@ -184,6 +184,7 @@ pub async fn issue(redeemed: Redeemed, once: Vec<Change>, shape: &Shape, cx: &Cx
         refresh_token = token;
     }
     let authorization = held.as_ref().map(|h| &h.authorization);
+    let brought_by = cx.brought_by(&subject).await?;
     let claims = Claims {
         iss: cx.policy.issuer.to_string(),
         sub: subject.to_string(),
@@ -198,6 +199,7 @@ pub async fn issue(redeemed: Redeemed, once: Vec<Change>, shape: &Shape, cx: &Cx
         exp: [terms.expires, authorization.and_then(|a| a.ends)].into_iter().flatten().fold(usual, Ord::min),
         more: More {
             acr: authorization.map_or(terms.more.acr.clone(), |a| More::acr_of(a.level)),
+            brought_by,
             ..bound(terms.more, shape.proof, certificate)
         },
     };

@@ -60,13 +60,14 @@ pub struct Visit<'a> {
 }
 
 impl<'a> Visit<'a> {
-    /// Reads cookies and session; a session whose user is gone is none.
+    /// Reads cookies and session; a session whose user is gone is none, and one whose IdP may no longer speak for them.
     pub async fn of(request: &'a Request<Bytes>, cx: &'a Cx) -> Result<Self, OAuthError> {
         let mut session = None;
         if let Some(value) = cookie(request.headers(), SESSION_COOKIE) {
             let found = session::find(&*cx.store, &value, cx.policy.people.session, cx.now).await?;
             if let Some(found) = found {
-                let live = cx.user(&found.user).await?.is_some_and(|u| u.active);
+                let spoken = found.at_idp.as_ref().is_none_or(|at| cx.speaks_still(&at.idp, &found.user));
+                let live = spoken && cx.user(&found.user).await?.is_some_and(|u| u.active);
                 session = live.then_some((value, found));
             }
         }

@@ -1,5 +1,6 @@
 //! How messages travel: in a form (SAML Bindings §3.5) or in a query (SAML Bindings §3.4).
 use super::{
+    authn_request::AuthnRequest,
     logout::Logout,
     preflight::{Kind, Passed, Seal, inspect},
     refusal::{Refusal, Refused},
@@ -117,6 +118,11 @@ impl Queried {
         Ok(Self { text, relay_state: state.map(plain).transpose()?, signature })
     }
 
+    /// The message's length, unpacked.
+    pub fn bytes(&self) -> usize {
+        self.text.len()
+    }
+
     /// Looks at the message, which has to be one of `kinds`.
     pub fn inspect(&self, kinds: &[Kind]) -> Result<Passed<'_>, Refused> {
         inspect(&self.text, kinds, Seal::Detached)
@@ -124,8 +130,18 @@ impl Queried {
 
     /// The logout message, if a trusted key signed the query it came in.
     pub fn verify(&self, passed: &Passed<'_>, trusted: &TrustedKeys) -> Result<Logout, Refused> {
+        Logout::read(self.verified(trusted)?, passed.kind, &passed.id)
+    }
+
+    /// The same of a request to sign somebody on.
+    pub fn verify_request(&self, passed: &Passed<'_>, trusted: &TrustedKeys) -> Result<AuthnRequest, Refused> {
+        AuthnRequest::read(self.verified(trusted)?, &passed.id)
+    }
+
+    /// The message's bytes, under a signature by one of `trusted`.
+    fn verified(&self, trusted: &TrustedKeys) -> Result<&[u8], Refused> {
         let signature = self.signature.as_ref().ok_or_else(|| Refusal::Unsigned.with("no Signature in the query"))?;
         trusted.verify_detached(&signature.algorithm, signature.octets.as_bytes(), &signature.value)?;
-        Logout::read(self.text.as_bytes(), passed.kind, &passed.id)
+        Ok(self.text.as_bytes())
     }
 }

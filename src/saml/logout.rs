@@ -2,10 +2,27 @@
 use super::{
     assertion::{self, NameId, content, required, signed, statuses, text, time, version},
     document::{Node, Space},
+    instant,
     preflight::Kind,
     refusal::{Refusal, Refused},
+    sp::SKEW,
 };
 use crate::clock::Timestamp;
+
+/// Seconds that a logout message is good for, on its way or waiting for its answer.
+pub const LIFETIME: i64 = 600;
+
+/// What a rule found.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{rule}: {detail}")]
+pub struct Finding {
+    /// The attribute it is about.
+    pub rule: &'static str,
+    /// Whether it holds.
+    pub holds: bool,
+    /// The values compared: for the log alone.
+    pub detail: String,
+}
 
 /// A verified logout message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,8 +79,35 @@ impl Logout {
         match kind {
             Kind::LogoutRequest => Request::of(node).map(Self::Request),
             Kind::LogoutResponse => Response::of(node).map(Self::Response),
-            Kind::Response | Kind::Assertion => Err(Refusal::Root.with("no logout message")),
+            Kind::Response | Kind::Assertion | Kind::AuthnRequest => Err(Refusal::Root.with("no logout message")),
         }
+    }
+
+    /// Every rule for a message that comes to one of `addresses` at `now`, with what it found (SAML Core §3.7.3).
+    pub fn explain(&self, addresses: &[&str], now: Timestamp) -> Vec<Finding> {
+        let finding = |rule, holds, detail| Finding { rule, holds, detail };
+        let (destination, request) = match self {
+            Self::Request(request) => (&request.destination, Some(request)),
+            Self::Response(response) => (&response.destination, None),
+        };
+        let named = destination.as_deref();
+        let here = named.is_some_and(|to| addresses.contains(&to));
+        let told = format!("{}; expected {}", named.unwrap_or("absent"), addresses.join(" or "));
+        let mut all = vec![finding("Destination", here, told)];
+        if let Some(request) = request {
+            let age = now.0 - request.issue_instant.0;
+            let told = format!("{}; now {}", instant::text(request.issue_instant), instant::text(now));
+            all.push(finding("IssueInstant", (-SKEW..=LIFETIME).contains(&age), told));
+            let over = request.not_on_or_after.is_some_and(|end| end.plus(SKEW) <= now);
+            let told = request.not_on_or_after.map_or_else(|| "absent".to_owned(), instant::text);
+            all.push(finding("NotOnOrAfter", !over, format!("{told}; now {}", instant::text(now))));
+        }
+        all
+    }
+
+    /// The first rule that does not hold.
+    pub fn judge(&self, addresses: &[&str], now: Timestamp) -> Result<(), Finding> {
+        self.explain(addresses, now).into_iter().find(|finding| !finding.holds).map_or(Ok(()), Err)
     }
 
     /// Who sent it.

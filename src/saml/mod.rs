@@ -5,6 +5,7 @@
 //! 3. [`second_opinion`]: libxmlsec1, which has to see the very same canonical bytes;
 //! 4. [`assertion`]: those bytes, and no others, read into types of our own.
 pub mod assertion;
+mod authn_request;
 pub mod binding;
 mod document;
 pub mod instant;
@@ -22,6 +23,7 @@ pub mod trust;
 pub mod write;
 
 pub use assertion::{Assertion, Envelope, NameId, Verified};
+pub use authn_request::AuthnRequest;
 pub use document::Document;
 pub use logout::Logout;
 pub use metadata::IdentityProvider;
@@ -34,9 +36,14 @@ pub use trust::TrustedKeys;
 use preflight::{Seal, inspect};
 
 /// Looks at a message whose signature is in it. What it says is learnt from [`Passed::verify`] alone.
-pub fn read<'a>(message: &'a [u8], kind: Kind) -> Result<Passed<'a>, Refused> {
+pub fn read(message: &[u8], kind: Kind) -> Result<Passed<'_>, Refused> {
+    read_one_of(message, &[kind])
+}
+
+/// The same of one that may be of any of `kinds`.
+pub fn read_one_of<'a>(message: &'a [u8], kinds: &[Kind]) -> Result<Passed<'a>, Refused> {
     let text = std::str::from_utf8(message).map_err(|e| Refusal::NotXml.with(e))?;
-    inspect(text, &[kind], Seal::Enveloped)
+    inspect(text, kinds, Seal::Enveloped)
 }
 
 impl Passed<'_> {
@@ -47,8 +54,8 @@ impl Passed<'_> {
         let response = match self.kind {
             Kind::Response => true,
             Kind::Assertion => false,
-            Kind::LogoutRequest | Kind::LogoutResponse => {
-                return Err(Refusal::Root.with("a logout message holds no assertion"));
+            Kind::LogoutRequest | Kind::LogoutResponse | Kind::AuthnRequest => {
+                return Err(Refusal::Root.with("the message holds no assertion"));
             }
         };
         let verified = Verified::read(&bytes, outermost.root, response, &outermost.id)?;
@@ -64,5 +71,11 @@ impl Passed<'_> {
     pub fn verify_logout(&self, trusted: &TrustedKeys) -> Result<Logout, Refused> {
         let bytes = signature::canonical(self, trusted)?;
         Logout::read(&bytes, self.kind, &self.id)
+    }
+
+    /// The verified request to sign somebody on.
+    pub fn verify_request(&self, trusted: &TrustedKeys) -> Result<AuthnRequest, Refused> {
+        let bytes = signature::canonical(self, trusted)?;
+        AuthnRequest::read(&bytes, &self.id)
     }
 }

@@ -20,6 +20,8 @@ pub enum Kind {
     LogoutRequest,
     /// `samlp:LogoutResponse` (SAML Core §3.7.2).
     LogoutResponse,
+    /// `samlp:AuthnRequest` (SAML Core §3.4.1): what we send, and never take.
+    AuthnRequest,
 }
 
 impl Kind {
@@ -29,6 +31,7 @@ impl Kind {
             Self::Assertion => (Space::Assertion, "Assertion"),
             Self::LogoutRequest => (Space::Protocol, "LogoutRequest"),
             Self::LogoutResponse => (Space::Protocol, "LogoutResponse"),
+            Self::AuthnRequest => (Space::Protocol, "AuthnRequest"),
         }
     }
 

@@ -19,15 +19,36 @@ pub struct Limits {
     bytes: usize,
     depth: usize,
     elements: usize,
+    /// Of one element.
     attributes: usize,
+    /// Of all elements, with declarations of namespaces: each is work for whoever verifies.
+    all_attributes: usize,
+    /// Declarations of namespaces that hold at one place: whoever resolves a name goes through them.
+    namespaces: usize,
     comments: bool,
 }
 
 impl Limits {
     /// For messages, which anybody may send. No comment either: one inside a value has split it in two before now.
-    pub const MESSAGE: Self = Self { bytes: 256 << 10, depth: 24, elements: 2_000, attributes: 24, comments: false };
+    pub const MESSAGE: Self = Self {
+        bytes: 256 << 10,
+        depth: 24,
+        elements: 2_000,
+        attributes: 24,
+        all_attributes: 8_000,
+        namespaces: 32,
+        comments: false,
+    };
     /// For metadata files, which the operator chose.
-    pub const METADATA: Self = Self { bytes: 16 << 20, depth: 24, elements: 400_000, attributes: 64, comments: true };
+    pub const METADATA: Self = Self {
+        bytes: 16 << 20,
+        depth: 24,
+        elements: 400_000,
+        attributes: 64,
+        all_attributes: 1_600_000,
+        namespaces: 256,
+        comments: true,
+    };
 }
 
 impl Document {
@@ -49,7 +70,7 @@ impl Document {
         }
         let mut reader = NsReader::from_str(text);
         reader.resolver_mut().set_max_declarations_per_element(limits.attributes);
-        let mut builder = Builder { all: Vec::new(), open: Vec::new(), limits };
+        let mut builder = Builder { all: Vec::new(), open: Vec::new(), attributes: 0, declared: Vec::new(), limits };
         loop {
             let at = reader.buffer_position();
             match reader.read_event().map_err(|e| Refusal::NotXml.with(e))? {
@@ -94,6 +115,10 @@ impl Document {
 struct Builder {
     all: Vec<Element>,
     open: Vec<usize>,
+    /// Attributes so far.
+    attributes: usize,
+    /// How many namespaces each open element declares.
+    declared: Vec<usize>,
     limits: Limits,
 }
 
@@ -109,6 +134,7 @@ impl Builder {
         }
         let (space, local) = resolve(reader, start.name(), true)?;
         let mut attributes: Vec<Attribute> = Vec::new();
+        let mut declared = 0;
         for (seen, attribute) in start.attributes().enumerate() {
             if seen >= self.limits.attributes {
                 let most = self.limits.attributes;
@@ -118,6 +144,7 @@ impl Builder {
             let raw = std::str::from_utf8(&attribute.value).map_err(|e| Refusal::NotXml.with(e))?;
             if let Some(prefix) = attribute.key.as_namespace_binding() {
                 declares(prefix, raw)?;
+                declared += 1;
                 continue;
             }
             let (space, local) = resolve(reader, attribute.key, false)?;
@@ -128,6 +155,14 @@ impl Builder {
                 return Err(Refusal::NotXml.with(format_args!("two attributes may be the same {local}")));
             }
             attributes.push(Attribute { space, prefixed, local, value: value(raw)? });
+        }
+        self.attributes += attributes.len() + declared;
+        self.declared.push(declared);
+        let in_scope: usize = self.declared.iter().sum();
+        if self.attributes > self.limits.all_attributes || in_scope > self.limits.namespaces {
+            let Limits { all_attributes, namespaces, .. } = self.limits;
+            let most = format_args!("at most {all_attributes} attributes, {namespaces} namespaces at one place");
+            return Err(Refusal::TooLarge.with(most));
         }
         let index = self.all.len();
         self.all.push(Element { space, local, attributes, text: String::new(), children: Vec::new(), parent });
@@ -140,6 +175,7 @@ impl Builder {
 
     fn close(&mut self) {
         self.open.pop();
+        self.declared.pop();
     }
 
     fn text(&mut self, raw: &str) -> Result<(), Refused> {

@@ -4,16 +4,21 @@ use crate::secret::Digest;
 use aws_lc_rs::{
     rsa::PublicEncryptingKey,
     signature::{
-        ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
+        ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA384_ASN1, ECDSA_P256_SHA512_ASN1, ECDSA_P384_SHA256_ASN1,
+        ECDSA_P384_SHA384_ASN1, ECDSA_P384_SHA512_ASN1, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
         RSA_PKCS1_2048_8192_SHA512, UnparsedPublicKey, VerificationAlgorithm,
     },
 };
 use bergshamra_dsig::DsigContext;
 use bergshamra_keys::{KeysManager, loader::load_x509_cert_der};
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 use x509_cert::{
     Certificate,
-    der::{Decode, Encode, oid::ObjectIdentifier},
+    der::{
+        Decode, Encode, Tag,
+        asn1::{AnyRef, UintRef},
+        oid::ObjectIdentifier,
+    },
 };
 
 /// RFC 5480 §2.1.1.1.
@@ -89,29 +94,60 @@ impl TrustedKeys {
         self.keys.iter().map(|k| k.certificate.as_slice())
     }
 
-    /// Verifies a signature over bytes beside it (SAML Bindings §3.4.4.1).
+    /// Verifies a signature over bytes beside it (SAML Bindings §3.4.4.1). One by a curve is two numbers, one behind the
+    /// other (RFC 9231 §2.3.6); in ASN.1, as some senders write them into a query, it is the same signature.
     pub fn verify_detached(&self, algorithm: &str, signed: &[u8], signature: &[u8]) -> Result<(), Refused> {
         if self.is_empty() {
             return Err(Refusal::NoTrustedKey.with("none is pinned for this issuer"));
         }
-        let (family, how) = detached(algorithm).ok_or_else(|| Refusal::Algorithm.with(algorithm))?;
-        let mut fitting = self.keys.iter().filter(|k| k.family == family);
-        if fitting.any(|k| UnparsedPublicKey::new(how, &k.key).verify(signed, signature).is_ok()) {
+        if ![Family::Rsa, Family::P256, Family::P384].iter().any(|f| f.detached(algorithm).is_some()) {
+            return Err(Refusal::Algorithm.with(algorithm));
+        }
+        let made_it = |key: &Pinned| {
+            let how = key.family.detached(algorithm)?;
+            let signature = key.family.in_asn1(signature)?;
+            UnparsedPublicKey::new(how, &key.key).verify(signed, &signature).ok()
+        };
+        if self.keys.iter().any(|key| made_it(key).is_some()) {
             return Ok(());
         }
         Err(Refusal::Signature.with(format_args!("tried {}", self.fingerprints().join(", "))))
     }
 }
 
-fn detached(algorithm: &str) -> Option<(Family, &'static dyn VerificationAlgorithm)> {
-    Some(match algorithm.strip_prefix("http://www.w3.org/2001/04/xmldsig-more#")? {
-        "rsa-sha256" => (Family::Rsa, &RSA_PKCS1_2048_8192_SHA256),
-        "rsa-sha384" => (Family::Rsa, &RSA_PKCS1_2048_8192_SHA384),
-        "rsa-sha512" => (Family::Rsa, &RSA_PKCS1_2048_8192_SHA512),
-        "ecdsa-sha256" => (Family::P256, &ECDSA_P256_SHA256_FIXED),
-        "ecdsa-sha384" => (Family::P384, &ECDSA_P384_SHA384_FIXED),
-        _ => return None,
-    })
+impl Family {
+    /// How a key of this family verifies a signature of this algorithm. Any curve goes with any digest: some IdPs sign
+    /// with SHA-256 whatever their key is.
+    fn detached(self, algorithm: &str) -> Option<&'static dyn VerificationAlgorithm> {
+        Some(match (self, algorithm.strip_prefix("http://www.w3.org/2001/04/xmldsig-more#")?) {
+            (Self::Rsa, "rsa-sha256") => &RSA_PKCS1_2048_8192_SHA256,
+            (Self::Rsa, "rsa-sha384") => &RSA_PKCS1_2048_8192_SHA384,
+            (Self::Rsa, "rsa-sha512") => &RSA_PKCS1_2048_8192_SHA512,
+            (Self::P256, "ecdsa-sha256") => &ECDSA_P256_SHA256_ASN1,
+            (Self::P256, "ecdsa-sha384") => &ECDSA_P256_SHA384_ASN1,
+            (Self::P256, "ecdsa-sha512") => &ECDSA_P256_SHA512_ASN1,
+            (Self::P384, "ecdsa-sha256") => &ECDSA_P384_SHA256_ASN1,
+            (Self::P384, "ecdsa-sha384") => &ECDSA_P384_SHA384_ASN1,
+            (Self::P384, "ecdsa-sha512") => &ECDSA_P384_SHA512_ASN1,
+            (Self::Rsa | Self::P256 | Self::P384, _) => return None,
+        })
+    }
+
+    /// A signature by a key of this family as it is verified: one by a curve in ASN.1 (RFC 3279 §2.2.3).
+    fn in_asn1(self, signature: &[u8]) -> Option<Cow<'_, [u8]>> {
+        let half = match self {
+            Self::Rsa => return Some(Cow::Borrowed(signature)),
+            Self::P256 => 32,
+            Self::P384 => 48,
+        };
+        if signature.len() != 2 * half {
+            return Some(Cow::Borrowed(signature));
+        }
+        let number = |bytes| UintRef::new(bytes).and_then(|n| n.to_der()).ok();
+        let (r, s) = signature.split_at(half);
+        let both = [number(r)?, number(s)?].concat();
+        AnyRef::new(Tag::Sequence, &both).and_then(|whole| whole.to_der()).ok().map(Cow::Owned)
+    }
 }
 
 impl Pinned {

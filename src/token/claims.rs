@@ -66,6 +66,10 @@ pub struct More {
     /// How they showed who they are, where that took two factors (RFC 9068 §2.2.1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acr: Option<String>,
+    /// The identity provider that brought the subject, by `entityID`; nothing for a user of the configuration. Once it
+    /// is opened it stands with what thousands of tokens have in common.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub brought_by: Option<String>,
 }
 
 impl More {

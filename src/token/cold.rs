@@ -44,8 +44,10 @@ impl Tokens {
         self.opened_from(claims, more)
     }
 
-    fn opened_from(&self, claims: Sealed<'_>, more: More) -> Option<Opened> {
-        let entitlement = self.shared.entitlement(claims.client_id, claims.aud, claims.scope, &self.revocations)?;
+    fn opened_from(&self, claims: Sealed<'_>, mut more: More) -> Option<Opened> {
+        let brought_by = more.brought_by.take();
+        let shared = [claims.client_id, claims.aud, claims.scope];
+        let entitlement = self.shared.entitlement(shared, brought_by.as_deref(), &self.revocations)?;
         Some(Opened {
             lifelines: self.revocations.lifelines(claims.jti, claims.grant_id, entitlement.flag, claims.sub),
             entitlement,

@@ -135,7 +135,8 @@ impl Tokens {
         });
         let (key, claims) = verified.next().ok_or(Refused::Invalid)?;
         let said = rules.judge((&issuer.name, &issuer.url), header.typ.as_deref(), &claims, now)?;
-        let entitlement = self.shared.entitlement(&said.client, &said.audience, &said.scopes, &self.revocations);
+        let entitlement =
+            self.shared.entitlement([&said.client, &said.audience, &said.scopes], None, &self.revocations);
         let entitlement = entitlement.ok_or(Refused::Invalid)?;
         let jti = said.jti.unwrap_or_else(|| format!("{}:{}", issuer.name, &Digest::of(token.as_bytes()).hex()[..32]));
         let mut special = Special::of(More { cnf: said.confirmation, ..More::default() }, &self.revocations);

@@ -24,6 +24,8 @@ pub struct Entitlement {
     pub client_value: HeaderValue,
     /// The scopes, space-delimited.
     pub scopes_value: HeaderValue,
+    /// The identity provider that brought the subject, by `entityID`; nothing for a user of the configuration.
+    pub brought_by: Option<Box<str>>,
     /// The flag that ends the client's tokens.
     pub(super) flag: u32,
 }
@@ -36,11 +38,12 @@ impl Entitlement {
     }
 
     /// `None` where something in it is malformed.
-    fn of(client: &str, audience: &str, scope: &str, revocations: &Revocations) -> Option<Self> {
+    fn of([client, audience, scope]: [&str; 3], brought_by: Option<&str>, revocations: &Revocations) -> Option<Self> {
         let scopes = ScopeSet::parse(scope)?;
         Some(Self {
             client_value: HeaderValue::from_str(client).ok()?,
             scopes_value: HeaderValue::try_from(scopes.to_string()).ok()?,
+            brought_by: brought_by.map(Into::into),
             flag: revocations.client(client),
             client: client.into(),
             audience: audience.into(),
@@ -48,12 +51,15 @@ impl Entitlement {
         })
     }
 
-    fn is_of(&self, client: &str, audience: &str, scope: &str) -> bool {
-        *self.client == *client && *self.audience == *audience && self.scopes_value == scope
+    fn is_of(&self, [client, audience, scope]: [&str; 3], brought_by: Option<&str>) -> bool {
+        *self.client == *client
+            && *self.audience == *audience
+            && self.scopes_value == scope
+            && self.brought_by.as_deref() == brought_by
     }
 }
 
-/// Entitlements in use, by a keyed digest of client, audience and `scope` claim. Locked when a token is opened for the
+/// Entitlements in use, by a keyed digest of client, audience, `scope` claim and who brought the subject. Locked when a token is opened for the
 /// first time, never on a hit.
 #[derive(Default)]
 pub struct Shared {
@@ -62,26 +68,25 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// The one of these claims, shared with whoever asked for it before; `None` where it is malformed.
+    /// The one of these claims (client, audience, scopes), shared with whoever asked for it before; `None` where it is malformed.
     pub fn entitlement(
         &self,
-        client: &str,
-        audience: &str,
-        scope: &str,
+        claims: [&str; 3],
+        brought_by: Option<&str>,
         revocations: &Revocations,
     ) -> Option<Arc<Entitlement>> {
         let mut place = self.places.build_hasher();
-        for part in [client, audience, scope] {
+        for part in claims.into_iter().chain(brought_by) {
             place.write(part.as_bytes());
             place.write_u8(b'\n');
         }
         let place = place.finish();
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = match all.get(&place) {
-            Some(known) if known.is_of(client, audience, scope) => return Some(known.clone()),
+            Some(known) if known.is_of(claims, brought_by) => return Some(known.clone()),
             known => known.is_some(),
         };
-        let new = Arc::new(Entitlement::of(client, audience, scope, revocations)?);
+        let new = Arc::new(Entitlement::of(claims, brought_by, revocations)?);
         if !taken && all.len() < MOST {
             all.insert(place, new.clone());
         }

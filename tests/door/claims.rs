@@ -39,6 +39,7 @@ async fn key_and_actors_are_there_in_every_form_and_in_introspection_and_a_tie_e
         asset: None,
         tied_to: vec!["authorization/of-alice".to_owned(), "token/of-alice".to_owned()],
         acr: More::acr_of(Level::HighAssurance),
+        brought_by: None,
     };
     let claims = claims(now, more.clone());
     let tokens = [

@@ -32,27 +32,6 @@ fn with_saml_and_registration(gate: &Gate) {
     gate.edit("conf/portcullis.toml", "[keys]", &format!("{table}[keys]"));
 }
 
-/// An assertion of the demo's app for alice.
-fn saml_assertion(issuer: &str) -> String {
-    let now = SystemClock.now();
-    let token = format!("{issuer}/oauth2/token");
-    let says = Says {
-        issuer: "orders-robot".to_owned(),
-        name_id: "alice".to_owned(),
-        assertion_id: portcullis::saml::request::new_id(),
-        in_response_to: None,
-        recipient: Some(token),
-        audiences: vec![issuer.to_owned()],
-        not_before: Some(now.plus(-10)),
-        not_on_or_after: Some(now.plus(200)),
-        confirmation_not_on_or_after: Some(now.plus(200)),
-        session_not_on_or_after: None,
-        issued: now,
-        ..Says::default()
-    };
-    signed(&says, &P256)
-}
-
 fn registered(node: &Gate, token: &str) -> u16 {
     let request = node.agent().post(format!("{}/oauth2/register", node.issuer()));
     let request = request.header("authorization", format!("Bearer {token}")).header("content-type", "application/json");
@@ -83,7 +62,8 @@ fn f3_f7_s30_s37_s52_two_nodes_are_one_for_codes_tokens_assertions_handles_and_d
     assert_eq!(a.form("/oauth2/token", &fields).0, 200);
     assert_eq!(b.form("/oauth2/token", &fields).0, 400);
     // So is a SAML assertion, by its identifier (S52), and both at once.
-    let assertion = saml_assertion(&a.issuer());
+    let says = Says::for_token("orders-robot", "alice", &a.issuer(), SystemClock.now());
+    let assertion = signed(&says, &P256);
     let fields = [("grant_type", SAML), ("assertion", &*assertion)];
     assert_eq!(won(nodes, 200, |node| node.form("/oauth2/token", &fields).0), 1);
     assert_eq!(won(nodes, 400, |node| node.form("/oauth2/token", &fields).0), 6);

@@ -18,7 +18,6 @@ use portcullis::{
 use std::sync::Arc;
 
 const BEARER: &str = "urn:ietf:params:oauth:grant-type:saml2-bearer";
-const TOKEN: &str = "https://id.example/oauth2/token";
 
 /// A partner whose metadata names the key of `idp`.
 pub fn partner(idp: &Idp, grants: bool) -> Partner {
@@ -76,24 +75,10 @@ fn app(policy: &mut Policy, auth_method: AuthMethod) {
 
 /// What an assertion for the token endpoint says.
 pub fn says(world: &World, issuer: &str, subject: &str) -> Says {
-    let now = world.clock.now();
-    Says {
-        issuer: issuer.to_owned(),
-        name_id: subject.to_owned(),
-        assertion_id: portcullis::saml::request::new_id(),
-        in_response_to: None,
-        recipient: Some(TOKEN.to_owned()),
-        destination: Some(TOKEN.to_owned()),
-        audiences: vec!["https://id.example".to_owned()],
-        not_before: Some(now.plus(-10)),
-        not_on_or_after: Some(now.plus(200)),
-        confirmation_not_on_or_after: Some(now.plus(200)),
-        session_not_on_or_after: None,
-        issued: now,
-        ..Says::default()
-    }
+    Says::for_token(issuer, subject, "https://id.example", world.clock.now())
 }
 
+/// The assertion as the `assertion` parameter takes it.
 pub fn signed(says: &Says, idp: &Idp) -> String {
     URL_SAFE_NO_PAD.encode(idp.sign(&says.assertion(), &says.assertion_id))
 }
@@ -281,4 +266,68 @@ async fn the_assertion_flow_is_off_until_an_app_is_named_for_it() {
         assert_eq!(ask(&world, &response(&world, change)).await.0, 400);
     }
     assert_eq!(world.clock.now(), Timestamp(1_000_000));
+}
+
+#[tokio::test]
+async fn s40_s52_on_the_salesforce_paths_both_flows_answer_in_its_form_and_take_its_token_url() {
+    use portcullis::policy::salesforce::Salesforce;
+    let world = world_with(|policy| {
+        app(policy, AuthMethod::ClientSecret);
+        policy.saml.partners.insert("https://idp.example".to_owned(), Arc::new(partner(&RSA, true)));
+        policy.saml.assertion_app = Some("app".into());
+        policy.salesforce = Some(Arc::new(Salesforce {
+            organization: "00D000000000062".into(),
+            instance_url: "https://acme.my.example".into(),
+            audiences: vec!["https://login.salesforce.com".to_owned()],
+            soap_app: None,
+        }));
+    })
+    .await;
+    let second = "/services/oauth2/token";
+    let ask = async |path: &str, fields: &[(&str, &str)]| {
+        let response = world.post(path, None, fields).await;
+        let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+        (response.status().as_u16(), body)
+    };
+    let kind = ("assertion_type", "urn:oasis:names:tc:SAML:2.0:profiles:SSO:browser");
+    let to =
+        |says: Says, url: &str| Says { recipient: Some(url.to_owned()), destination: Some(url.to_owned()), ..says };
+    let idp = || says(&world, "https://idp.example", "alice");
+    for url in [
+        "https://id.example/oauth2/token",
+        "https://id.example/services/oauth2/token",
+        "https://acme.my.example/services/oauth2/token",
+    ] {
+        let response = to(idp(), url).signed(&RSA, Signs::Both);
+        let whole = URL_SAFE_NO_PAD.encode(&response);
+        // As programs written for Salesforce send it: plain base64, or the assertion alone.
+        let (plain, alone) = (
+            base64::engine::general_purpose::STANDARD.encode(to(idp(), url).signed(&RSA, Signs::Assertion)),
+            signed(&to(idp(), url), &RSA),
+        );
+        for message in [whole, plain, alone] {
+            let fields = [("grant_type", "assertion"), kind, ("assertion", &*message)];
+            let (status, body) = ask(second, &fields).await;
+            assert_eq!(status, 200, "{url}: {body}");
+            assert_eq!(body["instance_url"], "https://acme.my.example");
+            assert!(body["id"].as_str().unwrap().starts_with("https://acme.my.example/id/00D000000000062"), "{body}");
+            assert!(body["access_token"].as_str().unwrap().starts_with("00D000000000062!"), "{body}");
+            assert!(body["refresh_token"].is_null() && body["expires_in"].is_null(), "{body}");
+            let (status, body) = ask(second, &fields).await;
+            assert_eq!((status, &body["error"]), (400, &"invalid_grant".into()), "once: {body}");
+        }
+        let own = signed(&to(says(&world, "app", "alice"), url), &P256);
+        let (status, body) = ask(second, &[("grant_type", BEARER), ("assertion", &own)]).await;
+        assert_eq!((status, &body["instance_url"]), (200, &"https://acme.my.example".into()), "{body}");
+        assert!(body["refresh_token"].is_null());
+    }
+    // Its token URLs are its own: the standard path does not know them.
+    let other = to(idp(), "https://acme.my.example/services/oauth2/token").signed(&RSA, Signs::Both);
+    let fields = [("grant_type", "assertion"), kind, ("assertion", &*URL_SAFE_NO_PAD.encode(other))];
+    let (status, body) = ask("/oauth2/token", &fields).await;
+    assert_eq!((status, &body["error_description"]), (400, &"audience is invalid".into()), "{body}");
+    let bob = Says { name_id: "bob".to_owned(), ..idp() }.signed(&RSA, Signs::Both);
+    let fields = [("grant_type", "assertion"), kind, ("assertion", &*URL_SAFE_NO_PAD.encode(bob))];
+    let (status, body) = ask(second, &fields).await;
+    assert_eq!((status, &body["error"]), (400, &"invalid_app_access".into()), "{body}");
 }

@@ -106,6 +106,8 @@ fn s50_s54_pysaml2_signs_people_in_whatever_it_signs() {
         fs::write(folder.join("corp.xml"), &described.stdout).unwrap();
         trust(&gate, "");
         gate.run();
+        // Each listener begins by itself.
+        assert!(until(|| TcpStream::connect(("127.0.0.1", gate.https)).is_ok()));
         let url = format!("{}/oauth2/saml/metadata", gate.issuer());
         let ours = gate.agent().get(&url).call().unwrap().body_mut().read_to_string().unwrap();
         fs::write(folder.join("sp.xml"), ours).unwrap();

@@ -196,3 +196,27 @@ async fn single_logout_ends_tokens_also_when_the_session_here_has_run_out() {
     assert!(!opens(&world, &tokens["access_token"]));
     assert!(!opens(&world, &online["access_token"]), "what lives by a session, too");
 }
+
+#[tokio::test]
+async fn s58_a_logout_request_ends_nobody_twice_and_nobody_else_s_session() {
+    let world = world().await;
+    let (mut browser, _) = signed_in(&world).await;
+    let sp = idp(&RSA.pkcs8);
+    let ask = |name: &NameId| {
+        let message = sp.logout_request(&new_id(), LOGOUT, name, None, world.clock.now());
+        let address = binding::to_query("x:", "SAMLRequest", &message, None, &sp.key);
+        format!("/oauth2/saml/logout?{}", address.split_once('?').unwrap().1)
+    };
+    // Mallory gets a request about himself from the IdP, and leads alice's browser to it.
+    let mallory = NameId { value: "mallory".to_owned(), ..alice() };
+    let led = browser.get(&ask(&mallory)).await;
+    assert_eq!(led.status, 303);
+    assert!(browser.cookies.contains_key("__Host-portcullis") && is_in(&mut browser).await);
+    let about_her = ask(&alice());
+    assert_eq!(browser.get(&about_her).await.status, 303);
+    assert!(!browser.cookies.get("__Host-portcullis").is_some_and(|c| !c.is_empty()) && !is_in(&mut browser).await);
+    // Whoever kept it signs nobody out who has come back since (S52).
+    let (mut browser, _) = signed_in(&world).await;
+    assert_eq!(Browser::new(&world).get(&about_her).await.status, 400);
+    assert!(is_in(&mut browser).await);
+}

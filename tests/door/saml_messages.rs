@@ -1,7 +1,16 @@
 //! An IdP in a few lines: messages as a good one sends them, for others to spoil.
+use aws_lc_rs::{
+    digest,
+    rand::SystemRandom,
+    signature::{
+        ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm,
+        RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RsaEncoding, RsaKeyPair,
+    },
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use portcullis::{
     clock::Timestamp,
-    saml::{TrustedKeys, instant, sign::SigningKey, write::Xml},
+    saml::{TrustedKeys, instant, request::new_id, sign::SigningKey, write::Xml},
 };
 use std::sync::LazyLock;
 
@@ -14,31 +23,141 @@ pub const PROTOCOL: &str = "urn:oasis:names:tc:SAML:2.0:protocol";
 pub const BEARER: &str = "urn:oasis:names:tc:SAML:2.0:cm:bearer";
 pub const SUCCESS: &str = "urn:oasis:names:tc:SAML:2.0:status:Success";
 
-pub struct Idp {
-    pub key: SigningKey,
-    pub certificate: Vec<u8>,
-    pub pkcs8: Vec<u8>,
+/// What an IdP signs with: keys and algorithms that ours never sign with are among them.
+enum Signer {
+    Rsa(RsaKeyPair, &'static dyn RsaEncoding),
+    Curve(EcdsaKeyPair, &'static digest::Algorithm),
 }
 
-pub static RSA: LazyLock<Idp> = LazyLock::new(|| Idp::with(&rcgen::PKCS_RSA_SHA256));
-pub static OTHER: LazyLock<Idp> = LazyLock::new(|| Idp::with(&rcgen::PKCS_RSA_SHA256));
-pub static P256: LazyLock<Idp> = LazyLock::new(|| Idp::with(&rcgen::PKCS_ECDSA_P256_SHA256));
+pub struct Idp {
+    pub certificate: Vec<u8>,
+    pub pkcs8: Vec<u8>,
+    /// `SignatureMethod`.
+    pub method: &'static str,
+    /// `DigestMethod`, and what it means.
+    pub digest: (&'static str, &'static digest::Algorithm),
+    signer: Signer,
+}
+
+const MORE: &str = "http://www.w3.org/2001/04/xmldsig-more#";
+const SHA256: (&str, &digest::Algorithm) = ("http://www.w3.org/2001/04/xmlenc#sha256", &digest::SHA256);
+const SHA384: (&str, &digest::Algorithm) = ("http://www.w3.org/2001/04/xmldsig-more#sha384", &digest::SHA384);
+const SHA512: (&str, &digest::Algorithm) = ("http://www.w3.org/2001/04/xmlenc#sha512", &digest::SHA512);
+
+pub static RSA: LazyLock<Idp> = LazyLock::new(|| Idp::rsa("http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"));
+pub static OTHER: LazyLock<Idp> = LazyLock::new(|| Idp::rsa("http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"));
+pub static RSA_384: LazyLock<Idp> = LazyLock::new(|| Idp::rsa("http://www.w3.org/2001/04/xmldsig-more#rsa-sha384"));
+pub static RSA_512: LazyLock<Idp> = LazyLock::new(|| Idp::rsa("http://www.w3.org/2001/04/xmldsig-more#rsa-sha512"));
+pub static P256: LazyLock<Idp> = LazyLock::new(|| {
+    let method = "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha256";
+    Idp::curve(&rcgen::PKCS_ECDSA_P256_SHA256, &ECDSA_P256_SHA256_FIXED_SIGNING, method, SHA256)
+});
+pub static P384: LazyLock<Idp> = LazyLock::new(|| {
+    let method = "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha384";
+    Idp::curve(&rcgen::PKCS_ECDSA_P384_SHA384, &ECDSA_P384_SHA384_FIXED_SIGNING, method, SHA384)
+});
+/// Signs with SHA-256 whatever its key is, as some do.
+pub static P384_256: LazyLock<Idp> = LazyLock::new(|| {
+    let method = "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha256";
+    Idp::curve(&rcgen::PKCS_ECDSA_P384_SHA384, &ECDSA_P384_SHA384_FIXED_SIGNING, method, SHA256)
+});
+pub static P256_512: LazyLock<Idp> = LazyLock::new(|| {
+    let method = "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha512";
+    Idp::curve(&rcgen::PKCS_ECDSA_P256_SHA256, &ECDSA_P256_SHA256_FIXED_SIGNING, method, SHA512)
+});
+
+/// The text from `open` to the end of `close`, first occurrence.
+pub fn part<'a>(text: &'a str, open: &str, close: &str) -> &'a str {
+    let from = text.find(open).unwrap();
+    let to = from + text[from..].find(close).unwrap() + close.len();
+    &text[from..to]
+}
 
 impl Idp {
-    fn with(algorithm: &'static rcgen::SignatureAlgorithm) -> Self {
+    fn rsa(method: &'static str) -> Self {
+        let (encoding, digest): (&'static dyn RsaEncoding, _) = match method.strip_prefix(MORE).unwrap() {
+            "rsa-sha256" => (&RSA_PKCS1_SHA256, SHA256),
+            "rsa-sha384" => (&RSA_PKCS1_SHA384, SHA384),
+            _ => (&RSA_PKCS1_SHA512, SHA512),
+        };
+        let (certificate, pkcs8) = Self::certified(&rcgen::PKCS_RSA_SHA256);
+        let signer = Signer::Rsa(RsaKeyPair::from_pkcs8(&pkcs8).unwrap(), encoding);
+        Self { certificate, pkcs8, method, digest, signer }
+    }
+
+    fn curve(
+        kind: &'static rcgen::SignatureAlgorithm,
+        signing: &'static EcdsaSigningAlgorithm,
+        method: &'static str,
+        digest: (&'static str, &'static digest::Algorithm),
+    ) -> Self {
+        let (certificate, pkcs8) = Self::certified(kind);
+        let own = if *signing == ECDSA_P256_SHA256_FIXED_SIGNING { SHA256.1 } else { SHA384.1 };
+        let signer = Signer::Curve(EcdsaKeyPair::from_pkcs8(signing, &pkcs8).unwrap(), own);
+        Self { certificate, pkcs8, method, digest, signer }
+    }
+
+    fn certified(algorithm: &'static rcgen::SignatureAlgorithm) -> (Vec<u8>, Vec<u8>) {
         let pair = rcgen::KeyPair::generate_for(algorithm).unwrap();
         let certificate = rcgen::CertificateParams::new(vec!["idp".to_owned()]).unwrap().self_signed(&pair).unwrap();
-        let pkcs8 = pair.serialize_der();
-        let key = SigningKey::from_pkcs8(&pkcs8).unwrap();
-        Self { key, certificate: certificate.der().to_vec(), pkcs8 }
+        (certificate.der().to_vec(), pair.serialize_der())
     }
 
     pub fn trusted(&self) -> TrustedKeys {
         TrustedKeys::of([self.certificate.as_slice()]).unwrap()
     }
 
+    /// A signature over bytes.
+    pub fn over(&self, bytes: &[u8]) -> Vec<u8> {
+        let random = SystemRandom::new();
+        match &self.signer {
+            Signer::Rsa(key, encoding) => {
+                let mut signature = vec![0; key.public_modulus_len()];
+                key.sign(*encoding, &random, bytes, &mut signature).unwrap();
+                signature
+            }
+            Signer::Curve(key, own) => {
+                // Any curve goes with any digest: what is longer than its own is cut, and nought stands before what is
+                // shorter (SEC 1 §4.1.3).
+                let (digest, length) = (digest::digest(self.digest.1, bytes), own.output_len());
+                let cut = &digest.as_ref()[..length.min(self.digest.1.output_len())];
+                let fitting = [&vec![0; length - cut.len()], cut].concat();
+                let fitting = digest::Digest::import_less_safe(&fitting, own).unwrap();
+                key.sign_digest(&fitting).unwrap().as_ref().to_vec()
+            }
+        }
+    }
+
+    /// The digest of a text, in base64.
+    pub fn digest_of(&self, text: &str) -> String {
+        STANDARD.encode(digest::digest(self.digest.1, text.as_bytes()))
+    }
+
+    /// Signs `canonical`, which has this identifier: as the program does itself where it has such keys.
     pub fn sign(&self, canonical: &str, id: &str) -> String {
-        self.key.envelop(canonical, id, Some(&self.certificate))
+        match SigningKey::from_pkcs8(&self.pkcs8) {
+            Ok(own) if own.algorithm() == self.method => own.envelop(canonical, id, Some(&self.certificate)),
+            _ => self.resign(canonical, id, |info| info),
+        }
+    }
+
+    /// Signs `canonical` with a `SignedInfo` that `change` changed before it was signed: the signature is good, what it
+    /// says need not be.
+    pub fn resign(&self, canonical: &str, id: &str, change: impl Fn(String) -> String) -> String {
+        let ours = SigningKey::from_pkcs8(&P256.pkcs8).unwrap();
+        let framed = ours.envelop(canonical, id, Some(&self.certificate));
+        let info = part(&framed, "<ds:SignedInfo", "</ds:SignedInfo>").to_owned();
+        let declared = format!(
+            "<ds:SignedInfo xmlns:ds=\"http://www.w3.org/2000/09/xmldsig#\"{}",
+            &info["<ds:SignedInfo".len()..]
+        );
+        let declared = declared.replace(ours.algorithm(), self.method).replace(SHA256.0, self.digest.0);
+        let changed = change(declared.replace(&P256.digest_of(canonical), &self.digest_of(canonical)));
+        let value = STANDARD.encode(self.over(changed.as_bytes()));
+        let old = part(&framed, "<ds:SignatureValue>", "</ds:SignatureValue>").to_owned();
+        // In the message it inherits the prefix, as in canonical form.
+        let inner = changed.replacen(" xmlns:ds=\"http://www.w3.org/2000/09/xmldsig#\"", "", 1);
+        framed.replacen(&info, &inner, 1).replacen(&old, &format!("<ds:SignatureValue>{value}</ds:SignatureValue>"), 1)
     }
 }
 
@@ -102,6 +221,27 @@ impl Default for Says {
 }
 
 impl Says {
+    /// What an assertion of `issuer` about `subject` says to the token endpoint of `server` at `now`.
+    pub fn for_token(issuer: &str, subject: &str, server: &str, now: Timestamp) -> Self {
+        let token = format!("{server}/oauth2/token");
+        Self {
+            issuer: issuer.to_owned(),
+            name_id: subject.to_owned(),
+            assertion_id: new_id(),
+            response_id: new_id(),
+            in_response_to: None,
+            recipient: Some(token.clone()),
+            destination: Some(token),
+            audiences: vec![server.to_owned()],
+            not_before: Some(now.plus(-10)),
+            not_on_or_after: Some(now.plus(200)),
+            confirmation_not_on_or_after: Some(now.plus(200)),
+            session_not_on_or_after: None,
+            issued: now,
+            ..Self::default()
+        }
+    }
+
     /// The assertion, in canonical form.
     pub fn assertion(&self) -> String {
         let time = |t: Option<Timestamp>| t.map(instant::text);

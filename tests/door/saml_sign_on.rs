@@ -66,19 +66,11 @@ pub async fn begin(browser: &mut Browser<'_>, target: &str) -> (String, String) 
 pub fn says(world: &World, request: Option<&str>) -> Says {
     let now = world.clock.now();
     Says {
-        name_id: "alice".to_owned(),
-        assertion_id: new_id(),
-        response_id: new_id(),
         in_response_to: request.map(str::to_owned),
         recipient: Some(ACS.to_owned()),
         destination: Some(ACS.to_owned()),
-        audiences: vec![ISSUER.to_owned()],
-        not_before: Some(now.plus(-10)),
-        not_on_or_after: Some(now.plus(200)),
-        confirmation_not_on_or_after: Some(now.plus(200)),
         session_not_on_or_after: Some(now.plus(3600)),
-        issued: now,
-        ..Says::default()
+        ..Says::for_token("https://idp.example", "alice", ISSUER, now)
     }
 }
 

@@ -1,12 +1,12 @@
 //! Single logout by the browser, both ways (SAML Profiles §4.4): an IdP signs somebody out here, and whoever signs out
 //! here is signed out there.
-use super::{refused, sp};
+use super::{refused, replayed, sp};
 use crate::{
-    grant::stored,
+    grant::{saml_bearer::used, stored},
     login::session,
     model::{Session, session::AtIdp},
     pages::Page,
-    policy::saml::{LOGOUT, Partner},
+    policy::saml::Partner,
     provider::{
         Cx,
         error::OAuthError,
@@ -19,11 +19,10 @@ use crate::{
     saml::{
         Kind, Logout, Refusal, Refused, binding,
         binding::Queried,
-        logout::{Request, Response as Answer},
+        logout::{LIFETIME, Request, Response as Answer},
         metadata::{Binding, Endpoint},
         read,
         request::new_id,
-        sp::SKEW,
     },
     secret::{self, Digest},
     store::{Change, Changes, Expect, Record},
@@ -34,8 +33,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::sync::Arc;
 
-/// Seconds that a logout message is good for, on its way or waiting for its answer.
-const LIFETIME: i64 = 600;
 /// Longest RelayState of somebody else's that is sent back (SAML Bindings §3.4.3 asks for 80 bytes).
 const LONGEST_STATE: usize = 1024;
 const SUCCESS: &str = "urn:oasis:names:tc:SAML:2.0:status:Success";
@@ -62,8 +59,9 @@ struct Came {
 /// `/oauth2/saml/logout`.
 pub async fn page(visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
     let cx = visit.cx;
-    sp(cx)?;
+    let ours = &sp(cx)?.logout;
     let Came { logout, partner, relay } = came(&visit)?;
+    logout.judge(&[ours], cx.now).map_err(refused)?;
     match logout {
         Logout::Request(request) => asked(visit, &request, &partner, relay.as_deref()).await,
         Logout::Response(answer) => answered(visit, &answer, &partner, relay.as_deref()).await,
@@ -105,16 +103,8 @@ fn came(visit: &Visit<'_>) -> Result<Came, OAuthError> {
     Ok(Came { logout: logout.map_err(refused)?, partner, relay: queried.relay_state.clone() })
 }
 
-fn here(destination: Option<&str>, cx: &Cx) -> Result<(), OAuthError> {
-    let ours = format!("{}{LOGOUT}", cx.policy.issuer);
-    if destination == Some(&*ours) {
-        Ok(())
-    } else {
-        Err(refused(format_args!("Destination {destination:?}, not {ours}")))
-    }
-}
-
-/// The IdP signs somebody out: every session that it began for them, or the ones that it names.
+/// The IdP signs somebody out, once by each of its messages: every session that it began for them, or the ones that it
+/// names.
 async fn asked(
     mut visit: Visit<'_>,
     request: &Request,
@@ -122,19 +112,14 @@ async fn asked(
     relay: Option<&str>,
 ) -> Result<Response<Bytes>, OAuthError> {
     let cx = visit.cx;
-    here(request.destination.as_deref(), cx)?;
-    let age = cx.now.0 - request.issue_instant.0;
-    let over = request.not_on_or_after.is_some_and(|end| end.plus(SKEW) <= cx.now);
-    if over || !(-SKEW..=LIFETIME).contains(&age) {
-        return Err(refused(format_args!("a LogoutRequest of {age} seconds ago, or past its NotOnOrAfter")));
-    }
     let mut end = SignOut::default();
-    let (mut known, mut ended, mut offline) = (false, 0, 0);
+    let (mut known, mut own, mut ended, mut offline) = (false, false, 0, 0);
     for origin in session::begun_at(&*cx.store, &partner.idp.entity, &request.name_id, cx.now).await? {
         if !request.sessions.is_empty() && !origin.index.is_some_and(|i| request.sessions.contains(&i)) {
             continue;
         }
         known = true;
+        own |= visit.session().is_some_and(|session| session.sid == origin.sid);
         for (key, session) in session::of_user(&*cx.store, &origin.user, cx.now).await? {
             if session.sid == origin.sid {
                 end.record(key);
@@ -146,10 +131,15 @@ async fn asked(
             offline += end.offline(&origin.user, &origin.sid, cx).await?;
         }
     }
-    end.commit(Vec::new(), cx).await?;
+    // A second one of the same name is somebody else's doing, and would end what was begun since.
+    let once = used(&partner.idp.entity, &request.id, request.issue_instant.plus(LIFETIME + 1));
+    end.commit(vec![once], cx).await.map_err(replayed)?;
     cx.audit.write(json!({"event": "saml_logout", "outcome": if known { "asked" } else { "unknown" }, "idp": partner.name, "request": request.id,
         "sessions": ended, "authorizations": offline, "time": cx.now}));
-    visit.set(set_cookie(SESSION_COOKIE, String::new(), Some(0)));
+    // A browser that a message about somebody else is led to stays signed in.
+    if own {
+        visit.set(set_cookie(SESSION_COOKIE, String::new(), Some(0)));
+    }
     let Some(endpoint) = endpoint(partner) else { return Ok(signed_out(visit)) };
     let (sp, id) = (sp(cx)?, new_id());
     let to = endpoint.response_location.as_ref().unwrap_or(&endpoint.location);
@@ -166,7 +156,6 @@ async fn answered(
     relay: Option<&str>,
 ) -> Result<Response<Bytes>, OAuthError> {
     let cx = visit.cx;
-    here(answer.destination.as_deref(), cx)?;
     let record = cx.store.get(&key(relay.unwrap_or_default()), cx.now).await?;
     let record = record.ok_or_else(|| refused("a LogoutResponse that nobody waits for"))?;
     let pending: Pending = stored(&record)?;

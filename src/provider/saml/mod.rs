@@ -85,6 +85,13 @@ fn sp(cx: &Cx) -> Result<&Arc<ServiceProvider>, OAuthError> {
     cx.policy.saml.sp.as_ref().ok_or_else(|| refused("there is no [saml] in the configuration"))
 }
 
+/// What was used before ends as a conflict in the store (S52).
+fn replayed(error: OAuthError) -> OAuthError {
+    let replayed =
+        ["assertion/saml/", "saml_request/"].iter().any(|kind| error.detail.contains(&format!("conflict on {kind}")));
+    if replayed { refused(format_args!("a replay: {}", error.detail)) } else { error }
+}
+
 /// What a person is told: little. The log is told all.
 fn refused(detail: impl std::fmt::Display) -> OAuthError {
     OAuthError::new(Code::AccessDenied, "single sign-on failed").detail(detail)

@@ -1,10 +1,10 @@
 //! Signing in at an identity provider: off to it, its Response, and back in the browser that began (SAML Profiles §4.1).
-use super::{FINISH, refused, sp};
+use super::{FINISH, refused, replayed, sp};
 use crate::{
     clock::Timestamp,
     grant::{saml_bearer::used, stored},
-    login::directory::Person,
-    model::{Level, session::AtIdp},
+    login::directory::{Known, Person},
+    model::{Approval, Level, session::AtIdp},
     pages::Page,
     policy::saml::Partner,
     provider::{
@@ -15,6 +15,7 @@ use crate::{
         paths,
         people::{Authority, Stranger},
         sign_in,
+        sign_out::SignOut,
         web::Visit,
     },
     saml::{
@@ -31,7 +32,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// Seconds that a person may take at the IdP.
 const LIFETIME: i64 = 1800;
@@ -200,8 +201,18 @@ pub async fn finish(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError>
     cx.audit.write(json!({"event": "saml", "outcome": outcome, "idp": partner.name, "username": ticket.user, "by": by,
         "assertion": ticket.assertion, "address": cx.address, "time": cx.now}));
     let failure = |why| OAuthError::new(Code::InvalidGrant, "authentication failure").detail(why);
-    changes.extend(entering.map_err(failure)?.1);
-    let due = sign_in::enter(&mut visit, &ticket.user, Some(ticket.at_idp), changes).await.map_err(once)?;
+    let (_, write) = entering.map_err(failure)?;
+    let lost = write.as_ref().map_or_else(Vec::new, |write| lost(write.before.as_deref(), &ticket, cx));
+    let mut end = SignOut::default();
+    for client in &lost {
+        end.access(&ticket.user, client, cx).await?;
+    }
+    changes.extend(write.map(|write| write.change));
+    let due = sign_in::enter(&mut visit, &ticket.user, Some(ticket.at_idp), changes, end).await.map_err(replayed)?;
+    for client in lost {
+        cx.audit.write(json!({"event": "revoke", "outcome": "revoked", "client": client, "subject": ticket.user,
+            "by": "groups", "idp": partner.name, "time": cx.now}));
+    }
     cx.login.directory.forget(&ticket.user);
     cx.metrics.logins.with_label_values(&["saml"]).inc();
     let to = match found {
@@ -211,20 +222,40 @@ pub async fn finish(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError>
     Ok(visit.redirect(&to))
 }
 
-/// Why `partner` may sign in whom the ticket names, with the write by which somebody new becomes a user, or by which
-/// what is known of them is renewed; or why it may not.
+/// The write by which somebody new becomes a user, or by which what is known of them is renewed.
+struct Write {
+    before: Option<Arc<Known>>,
+    change: Change,
+}
+
+/// The apps that the person's groups let them use at the last sign-on, and do no more: what those hold for them ends.
+fn lost(before: Option<&Known>, ticket: &Ticket, cx: &Cx) -> Vec<Arc<str>> {
+    let (Some(before), Some(now)) = (before, &ticket.person) else { return Vec::new() };
+    let (before, now) = (&before.person.permissions, &now.permissions);
+    let gone = |allowed: &BTreeSet<String>| !before.is_disjoint(allowed) && now.is_disjoint(allowed);
+    let apps = cx.policy.clients.values();
+    let lost = apps.filter(|app| before != now && matches!(&app.approval, Approval::Admin(allowed) if gone(allowed)));
+    lost.map(|app| app.id.clone()).collect()
+}
+
+/// Why `partner` may sign in whom the ticket names, with what is to be written of them; or why it may not.
 async fn comes_in(
     ticket: &Ticket,
     partner: &Partner,
     cx: &Cx,
-) -> Result<Result<(Authority, Option<Change>), Stranger>, OAuthError> {
+) -> Result<Result<(Authority, Option<Write>), Stranger>, OAuthError> {
     let sound = !ticket.user.is_empty()
         && ticket.user.len() <= LONGEST_NAME
         && ticket.user.bytes().all(|b| b.is_ascii_graphic());
-    // Looked for a moment ago, when it was asked who may speak for them.
-    let dated = |person: &Person| person.clone().since(cx.login.directory.recent(&ticket.user).as_deref(), cx.now);
-    let write = |person, new| cx.login.directory.write(&ticket.user, &dated(person), new);
-    Ok(match (cx.spoken_for_by(partner, &ticket.user).await?, &ticket.person) {
+    // Another node may have renewed them a moment ago.
+    cx.login.directory.forget(&ticket.user);
+    let spoken_for = cx.spoken_for_by(partner, &ticket.user).await?;
+    let before = cx.login.directory.recent(&ticket.user);
+    let write = |person: &Person, new| {
+        let dated = person.clone().since(before.as_deref(), cx.now);
+        Write { change: cx.login.directory.write(&ticket.user, &dated, new), before: before.clone() }
+    };
+    Ok(match (spoken_for, &ticket.person) {
         (Ok(Authority::ExistingUsers), _) => Ok((Authority::ExistingUsers, None)),
         (Ok(Authority::Brought), person) => Ok((Authority::Brought, person.as_ref().map(|p| write(p, false)))),
         (Err(Stranger::Unknown(_)), Some(person)) if sound && partner.create_users => {
@@ -232,11 +263,4 @@ async fn comes_in(
         }
         (Err(why), _) => Err(why),
     })
-}
-
-/// A replay ends as a conflict in the store (S52).
-fn once(error: OAuthError) -> OAuthError {
-    let replayed =
-        ["assertion/saml/", "saml_request/"].iter().any(|kind| error.detail.contains(&format!("conflict on {kind}")));
-    if replayed { refused(format_args!("a replay: {}", error.detail)) } else { error }
 }
