@@ -2,7 +2,7 @@
 use crate::{
     clock::Timestamp,
     secret,
-    store::{Change, Expect, Record, Store, StoreError},
+    store::{Change, Changes, Expect, Record, Store, StoreError},
 };
 use siphasher::sip::SipHasher13;
 use std::{
@@ -19,8 +19,14 @@ const PREFIX: &str = "revoked/";
 /// How much longer than needed it is known what was ended, seconds: a clock that runs a day ahead and comes back must not
 /// have taken it along.
 const LONGER: i64 = 86_400;
-/// Shared flags; two mebibytes.
+/// Shared flags at most; two mebibytes.
 const BUCKETS: usize = 1 << 18;
+/// Shared flags at least.
+const FEWEST: usize = 1 << 10;
+/// One flag for so many bytes of cached tokens.
+const A_FLAG_FOR: u64 = 256;
+/// How often a commit is tried again that another node's ending of the same target got in the way of.
+const TRIES: usize = 20;
 
 /// The flags that can end one cached token: its own, and those of its authorization, its client and its subject.
 #[derive(Clone, Copy, Debug)]
@@ -88,22 +94,77 @@ impl Ending {
         Self { target: access(client, subject), before: now, until }
     }
 
-    /// The changes that make `endings` outlive the process. One that reaches up to an instant never takes the place of one
-    /// that reaches further, such as one made by a node whose clock is ahead.
-    pub async fn changes(endings: &[Self], store: &dyn Store) -> Result<Vec<Change>, StoreError> {
-        let mut all = Vec::with_capacity(endings.len());
-        for ending in endings {
-            let mut ending = ending.clone();
-            if ending.before != Timestamp(i64::MAX)
-                && let Some(stored) = store.get(&format!("{PREFIX}{}", ending.target), Timestamp::FIRST).await?
-                && let Some(known) = Self::stored(&stored)
-            {
-                ending.before = ending.before.max(known.before);
+    /// One commit of `changes` and of what makes `endings` outlive the process. An ending that reaches up to an instant
+    /// never takes the place of one that reaches further, however many nodes end the same at once; it reaches beyond that
+    /// one, so that whoever knows it hears that there is another.
+    pub async fn commit(
+        endings: &[Self],
+        changes: Changes,
+        store: &dyn Store,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        Self::write(endings, changes, 1, store, now).await
+    }
+
+    /// Makes endings that are stored already reach as far as `endings` say.
+    pub async fn widen(endings: &[Self], store: &dyn Store, now: Timestamp) -> Result<(), StoreError> {
+        Self::write(endings, Changes::default(), 0, store, now).await
+    }
+
+    async fn write(
+        endings: &[Self],
+        changes: Changes,
+        beyond: i64,
+        store: &dyn Store,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        if endings.is_empty() {
+            return if changes.0.is_empty() { Ok(()) } else { store.commit(changes, now).await };
+        }
+        for _ in 0..TRIES {
+            let mut all = changes.clone();
+            for ending in endings {
+                all.0.push(ending.beside_what_is_stored(beyond, store, now).await?);
+            }
+            match store.commit(all, now).await {
+                // Another node was quicker: what it has written is looked at.
+                Err(StoreError::Conflict(key)) if endings.iter().any(|e| e.key() == key) => {}
+                outcome => return outcome,
+            }
+        }
+        Err(StoreError::Unavailable("other nodes ended the same too often".to_owned()))
+    }
+
+    /// The change that makes it outlive the process, reaching so many seconds beyond what is stored, or further.
+    async fn beside_what_is_stored(
+        &self,
+        beyond: i64,
+        store: &dyn Store,
+        now: Timestamp,
+    ) -> Result<Change, StoreError> {
+        let mut ending = self.clone();
+        let mut expect = Expect::Any;
+        if ending.before != Timestamp(i64::MAX) {
+            let stored = store.get(&self.key(), Timestamp::FIRST).await?;
+            // What has expired counts as absent at the commit.
+            let live = stored.as_ref().filter(|s| s.expires.is_none_or(|at| at > now));
+            expect = live.map_or(Expect::Absent, |live| Expect::Version(live.version));
+            if let Some(known) = stored.as_ref().and_then(Self::stored) {
+                ending.before = ending.before.max(known.before.plus(beyond));
                 ending.until = ending.until.max(known.until);
             }
-            all.push(ending.change());
         }
-        Ok(all)
+        Ok(Change::Put(ending.record(), expect))
+    }
+
+    /// The same, reaching over what a node has stamped up to `stamped`; `None` where it does already. Nodes' clocks are
+    /// not the same: what another one has made before it heard may say that it was made later.
+    pub fn over(&self, stamped: Timestamp) -> Option<Self> {
+        (self.before < stamped).then(|| Self { before: stamped, ..self.clone() })
+    }
+
+    fn key(&self) -> String {
+        [PREFIX, &self.target].concat()
     }
 
     fn stored(record: &Record) -> Option<Self> {
@@ -113,15 +174,9 @@ impl Ending {
     }
 
     /// The record that makes it outlive the process.
-    pub fn change(&self) -> Change {
-        let record = Record {
-            key: format!("{PREFIX}{}", self.target),
-            version: 0,
-            index: None,
-            expires: Some(self.until.plus(LONGER)),
-            body: self.before.0.to_be_bytes().to_vec(),
-        };
-        Change::Put(record, Expect::Any)
+    fn record(&self) -> Record {
+        let body = self.before.0.to_be_bytes().to_vec();
+        Record { key: self.key(), version: 0, index: None, expires: Some(self.until.plus(LONGER)), body }
     }
 }
 
@@ -136,17 +191,17 @@ pub struct Revocations {
     ended: RwLock<HashMap<String, (Timestamp, Timestamp)>>,
 }
 
-impl Default for Revocations {
-    fn default() -> Self {
+impl Revocations {
+    /// As many flags as a cache of `bytes` asks for: with fewer, more targets share one.
+    pub fn beside_a_cache_of(bytes: u64) -> Self {
+        let flags = usize::try_from(bytes / A_FLAG_FOR).unwrap_or(BUCKETS).clamp(FEWEST, BUCKETS).next_power_of_two();
         Self {
-            flags: (0..BUCKETS).map(|_| AtomicI64::new(i64::MIN)).collect(),
+            flags: (0..flags).map(|_| AtomicI64::new(i64::MIN)).collect(),
             places: SipHasher13::new_with_key(&secret::random::<16>()),
             ended: RwLock::default(),
         }
     }
-}
 
-impl Revocations {
     /// The flags of a token; its client's is kept with what all its tokens share.
     pub fn lifelines(&self, token: &str, authorization: Option<&str>, client: u32, subject: &str) -> Lifelines {
         let token = self.bucket([KINDS[0], token]);
@@ -163,7 +218,7 @@ impl Revocations {
     fn bucket(&self, target: [&str; 2]) -> u32 {
         let mut place = self.places;
         target.iter().for_each(|part| place.write(part.as_bytes()));
-        (place.finish() % BUCKETS as u64) as u32
+        (place.finish() % self.flags.len() as u64) as u32
     }
 
     /// The flag that `target` raises: access of a user to an app has none of its own, so that no token carries more.
@@ -210,13 +265,15 @@ impl Revocations {
         ties.iter().any(raised) && self.one_has_ended(targets, issued)
     }
 
-    /// Flips the flag of what `ending` names.
-    pub fn end(&self, Ending { target, before, until }: &Ending) {
+    /// Flips the flag of what `ending` names; whether it was not known to reach so far.
+    pub fn end(&self, Ending { target, before, until }: &Ending) -> bool {
         let (before, until) = (*before, *until);
         let mut ended = self.ended.write().unwrap_or_else(PoisonError::into_inner);
-        let known = ended.entry(target.clone()).or_insert((before, until));
+        let known = ended.entry(target.clone()).or_insert((Timestamp::FIRST, until));
+        let news = known.0 < before;
         *known = (known.0.max(before), known.1.max(until));
         self.flags[self.flag(target) as usize].fetch_max(before.0, Ordering::AcqRel);
+        news
     }
 
     /// Forgets what ended tokens that have expired anyway.
@@ -244,11 +301,11 @@ impl Revocations {
         }
     }
 
-    /// Takes up one stored record; `false` if it is not one of ours.
-    pub fn restore(&self, record: &Record) -> bool {
-        let ending = Ending::stored(record);
-        ending.iter().for_each(|ending| self.end(ending));
-        ending.is_some()
+    /// Takes up one stored record: what it says, and whether that was news. `None` if it is not one of ours.
+    pub fn restore(&self, record: &Record) -> Option<(Ending, bool)> {
+        let ending = Ending::stored(record)?;
+        let news = self.end(&ending);
+        Some((ending, news))
     }
 
     /// The key prefix of the stored records.
@@ -268,7 +325,7 @@ mod tests {
 
     #[test]
     fn an_end_is_felt_by_its_target_alone_and_up_to_its_instant() {
-        let all = Revocations::default();
+        let all = Revocations::beside_a_cache_of(0);
         assert!(!ended(&all, ["a", "app", "alice"], 10));
         all.end(&Ending { target: "subject/alice".to_owned(), before: Timestamp(10), until: Timestamp(100) });
         assert!(ended(&all, ["a", "app", "alice"], 10) && !ended(&all, ["a", "app", "alice"], 11));
@@ -281,7 +338,7 @@ mod tests {
 
     #[test]
     fn targets_that_share_a_flag_do_not_end_one_another() {
-        let all = Revocations::default();
+        let all = Revocations::beside_a_cache_of(0);
         let twin = (0..).map(|n| format!("t{n}")).find(|t| {
             let [_, other, ..] = targets(["", t, "", ""]);
             t != "t0" && all.bucket([&other, ""]) == all.bucket(["authorization/t0", ""])
@@ -296,7 +353,7 @@ mod tests {
 
     #[test]
     fn the_access_of_one_user_to_one_app_ends_alone_and_not_what_has_an_authorization() {
-        let all = Revocations::default();
+        let all = Revocations::beside_a_cache_of(0);
         let is = |authorization: Option<&str>, client: &str, subject: &str, issued| {
             let names = ["t", authorization.unwrap_or("t"), client, subject];
             all.has_ended(all.lifelines("t", authorization, all.client(client), subject), Timestamp(issued), names)
@@ -318,21 +375,78 @@ mod tests {
         let until = Timestamp(100);
         for before in [9, 5] {
             let ending = Ending { target: "subject/alice".to_owned(), before: Timestamp(before), until };
-            let changes = Ending::changes(&[ending], &store).await.unwrap();
-            store.commit(crate::store::Changes(changes), Timestamp(1)).await.unwrap();
+            Ending::commit(&[ending], Changes::default(), &store, Timestamp(1)).await.unwrap();
         }
         let record = store.get("revoked/subject/alice", Timestamp::FIRST).await.unwrap().unwrap();
         let stored = Ending::stored(&record).unwrap();
-        assert_eq!((stored.before, stored.until), (Timestamp(9), until));
+        assert_eq!((stored.before, stored.until), (Timestamp(10), until), "and whoever knows the first hears of it");
+        let narrower = Ending { before: Timestamp(7), ..stored.clone() };
+        Ending::widen(&[narrower], &store, Timestamp(1)).await.unwrap();
+        let record = store.get("revoked/subject/alice", Timestamp::FIRST).await.unwrap().unwrap();
+        assert_eq!(Ending::stored(&record), Some(stored));
         assert_eq!(record.expires, Some(Timestamp(100 + LONGER)));
+    }
+
+    /// A store where another node is quicker: between a look and the commit that follows it.
+    struct Raced(crate::store::memory::MemoryStore, std::sync::Mutex<Vec<Ending>>);
+
+    #[async_trait::async_trait]
+    impl Store for Raced {
+        async fn get(&self, key: &str, now: Timestamp) -> Result<Option<Record>, StoreError> {
+            let seen = self.0.get(key, now).await;
+            let other = self.1.lock().unwrap().pop();
+            if let Some(other) = other {
+                self.0.commit(Changes(vec![Change::Put(other.record(), Expect::Any)]), Timestamp(1)).await?;
+            }
+            seen
+        }
+        async fn find(&self, index: &str, now: Timestamp) -> Result<Vec<Record>, StoreError> {
+            self.0.find(index, now).await
+        }
+        async fn scan(&self, prefix: &str, now: Timestamp) -> Result<Vec<Record>, StoreError> {
+            self.0.scan(prefix, now).await
+        }
+        async fn commit(&self, changes: Changes, now: Timestamp) -> Result<(), StoreError> {
+            self.0.commit(changes, now).await
+        }
+        async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
+            self.0.purge(before, limit).await
+        }
+        async fn feed(&self, sequence: u64, limit: usize) -> Result<Vec<crate::store::FeedEntry>, StoreError> {
+            self.0.feed(sequence, limit).await
+        }
+        async fn feed_end(&self) -> Result<u64, StoreError> {
+            self.0.feed_end().await
+        }
+    }
+
+    #[tokio::test]
+    async fn f7_of_two_endings_at_once_the_wider_one_stays_whoever_was_quicker() {
+        let at = |before| Ending { target: "subject/alice".to_owned(), before, until: Timestamp(100) };
+        for (own, others, widest) in [(5, vec![9, 7], 10), (9, vec![5, 7], 9), (5, vec![i64::MAX], i64::MAX)] {
+            let others = others.into_iter().map(|n| at(Timestamp(n))).collect();
+            let store = Raced(crate::store::memory::MemoryStore::default(), std::sync::Mutex::new(others));
+            let beside = Record::passing("approval/a".to_owned(), Timestamp(9), &0);
+            let beside = Changes(vec![Change::Put(beside, Expect::Absent)]);
+            Ending::commit(&[at(Timestamp(own))], beside.clone(), &store, Timestamp(1)).await.unwrap();
+            let record = store.0.get("revoked/subject/alice", Timestamp(1)).await.unwrap().unwrap();
+            assert_eq!(Ending::stored(&record).unwrap().before, Timestamp(widest), "{own}");
+            let refused = Ending::commit(&[at(Timestamp(own))], beside, &store, Timestamp(1)).await;
+            assert!(matches!(refused, Err(StoreError::Conflict(key)) if key == "approval/a"), "others' are passed on");
+        }
+        // One that has expired counts for nothing at the commit, and is replaced.
+        let store = crate::store::memory::MemoryStore::default();
+        Ending::commit(&[at(Timestamp(5))], Changes::default(), &store, Timestamp(1)).await.unwrap();
+        let later = Timestamp(100 + LONGER);
+        Ending::commit(&[at(Timestamp(4))], Changes::default(), &store, later).await.unwrap();
     }
 
     #[test]
     fn a_stored_end_is_taken_up_again() {
-        let all = Revocations::default();
+        let all = Revocations::beside_a_cache_of(0);
         let ending = Ending { target: "authorization/a".to_owned(), before: Timestamp(5), until: Timestamp(50) };
-        let Change::Put(record, _) = ending.change() else { panic!("a record") };
-        assert!(all.restore(&record));
+        assert_eq!(all.restore(&ending.record()), Some((ending.clone(), true)));
+        assert_eq!(all.restore(&ending.record()), Some((ending, false)));
         assert!(ended(&all, ["a", "app", "x"], 5));
     }
 }
