@@ -262,8 +262,9 @@ impl Upkeep {
     fn sweep(&self) -> impl Future<Output = ()> + use<> {
         let (store, clock, metrics) = (self.store.clone(), self.clock.clone(), self.metrics.clone());
         let tokens = self.tokens.clone();
+        let mut sweeper = Sweeper::new(clock.now());
         async move {
-            let (mut sweeper, mut round) = (Sweeper::default(), 0_u32);
+            let mut round = 0_u32;
             loop {
                 tokio::time::sleep(SWEEP_EVERY).await;
                 round = round.wrapping_add(1);

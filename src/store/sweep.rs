@@ -15,25 +15,31 @@ const KEY: &str = "swept/until";
 const WRITTEN_EVERY: u64 = 60;
 
 /// Sweeps a store by a time that follows no leap of the clock.
-#[derive(Default)]
 pub struct Sweeper {
-    unhurried: Option<Unhurried>,
+    unhurried: Unhurried,
+    /// Whether the store has said until when it was swept before.
+    told: bool,
     /// What was written down last.
     written: Option<Timestamp>,
 }
 
 impl Sweeper {
+    /// For a process that starts at `now`.
+    pub fn new(now: Timestamp) -> Self {
+        Self { unhurried: Unhurried::at(now), told: false, written: None }
+    }
+
     /// Removes what has expired for certain, where the machine says that it is `now`: how many records that were, and until
-    /// when all is over. Nothing is, where the store has not said yet until when it was swept before.
+    /// when all is over.
     pub async fn sweep(&mut self, store: &dyn Store, now: Timestamp) -> Result<(usize, Timestamp), StoreError> {
-        let unhurried = match &mut self.unhurried {
-            Some(unhurried) => unhurried,
-            none => {
-                let known = store.get(KEY, Timestamp::FIRST).await?.and_then(|r| serde_json::from_slice(&r.body).ok());
-                none.insert(Unhurried::at(known.unwrap_or(now)))
+        if !self.told {
+            let known = store.get(KEY, Timestamp::FIRST).await?;
+            if let Some(time) = known.and_then(|record| serde_json::from_slice(&record.body).ok()) {
+                self.unhurried = Unhurried::at(time);
             }
-        };
-        let time = unhurried.time(now);
+            self.told = true;
+        }
+        let time = self.unhurried.time(now);
         // Where it was set back, what was written is too far ahead.
         if self.written.is_none_or(|written| time.0.abs_diff(written.0) >= WRITTEN_EVERY) {
             let body = serde_json::to_vec(&time).expect("a number is plain data");
@@ -91,15 +97,18 @@ mod tests {
         };
         store.commit(used("old", 900), Timestamp(800)).await.unwrap();
         store.commit(used("new", 1_300), Timestamp(1_000)).await.unwrap();
-        let mut first = Sweeper::default();
+        let mut first = Sweeper::new(Timestamp(1_000));
         assert_eq!(first.sweep(&store, Timestamp(1_000)).await.unwrap(), (1, Timestamp(1_000 - SLACK)));
-        let mut wrong = Sweeper::default();
+        let mut wrong = Sweeper::new(Timestamp(year));
         let (gone, over) = wrong.sweep(&store, Timestamp(year)).await.unwrap();
         assert!(gone == 0 && over < Timestamp(1_000));
         // The clock is right again: what was used is used.
         assert!(store.commit(used("new", 1_300), Timestamp(1_010)).await.is_err());
-        let mut right = Sweeper::default();
+        let mut right = Sweeper::new(Timestamp(1_050));
         assert_eq!(right.sweep(&store, Timestamp(1_050)).await.unwrap().0, 0);
         assert_eq!(right.sweep(&store, Timestamp(1_110)).await.unwrap().0, 0);
+        // Nobody has swept before, and the clock leaps before somebody does.
+        let mut first = Sweeper::new(Timestamp(1_000));
+        assert!(first.sweep(&MemoryStore::default(), Timestamp(year)).await.unwrap().1 < Timestamp(1_000));
     }
 }
