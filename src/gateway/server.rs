@@ -265,8 +265,8 @@ impl Upkeep {
         let mut sweeper = Sweeper::new(clock.now());
         async move {
             let mut round = 0_u32;
+            // At once: from then on the store says until when it was swept.
             loop {
-                tokio::time::sleep(SWEEP_EVERY).await;
                 round = round.wrapping_add(1);
                 // A store that does not answer is swept the next time.
                 if let Ok((gone, over)) = sweeper.sweep(&*store, clock.now()).await {
@@ -275,6 +275,7 @@ impl Upkeep {
                         tokens.forget_expired(over);
                     }
                 }
+                tokio::time::sleep(SWEEP_EVERY).await;
             }
         }
     }
