@@ -47,7 +47,7 @@ pub fn line<'a>(session: &'a Session, ctx: &'a Ctx, error: Option<&'a Error>, no
         client: opened.map(|o| &*o.entitlement.client),
         client_address: ctx.address,
         decision: ctx.outcome,
-        detail: error.filter(|e| e.etype() == &ErrorType::TLSHandshakeFailure).map(|e| e.root_cause().to_string()),
+        detail: error.filter(|e| e.etype() == &ErrorType::TLSHandshakeFailure).map(ToString::to_string),
         error: error.map(|e| e.etype().as_str()),
         issuer: opened.and_then(|o| o.foreign()).map(|foreign| &*foreign.issuer.name),
         method: &request.method,
