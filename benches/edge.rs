@@ -1,5 +1,9 @@
 //! The edge, side by side in one run: bare Pingora and the gate, same build, same upstream, same load, rounds interleaved.
-//! `make bench` prints the table; ratios are to bare Pingora on the same kind of connection.
+//! `make bench` prints the table; ratios are to bare Pingora on the same kind of connection. The gate keeps its records in
+//! SQLite, and where a row says so in PostgreSQL on this machine, as one node and as two that share the connections.
+#[path = "../tests/door/cluster.rs"]
+#[allow(dead_code, clippy::unwrap_used)] // the tests ask it for more, and end where its ground gives way
+mod cluster;
 #[path = "rig/load.rs"]
 mod load;
 mod rig;
@@ -15,8 +19,8 @@ use portcullis::{
     store::memory::MemoryStore,
     token::{Tokens, keys::Keys},
 };
-use rig::{cpu, median, start};
-use site::{apps, claims, minted, set_up};
+use rig::{Served, cpu, median, start};
+use site::{apps, claims, minted, on_postgres, set_up};
 use std::{
     fs,
     path::Path,
@@ -34,21 +38,35 @@ const CONNECTIONS: usize = 16;
 /// Requests of the two instruction counts, whose difference is what requests cost.
 const COUNTED: [usize; 2] = [400, 2_400];
 
+/// Who answers.
+#[derive(Clone, Copy, PartialEq)]
+enum On {
+    Bare,
+    Sqlite,
+    Postgres,
+    TwoNodes,
+}
+
 struct Case {
     name: &'static str,
-    bare: bool,
+    on: On,
     path: &'static str,
     tokens: Vec<String>,
 }
 
-/// User instructions a request, counted by callgrind; `None` where it is not installed.
+/// User instructions a request, counted by callgrind; `None` where it is not installed, or nodes follow one another.
 fn instructions(folder: &Path, upstream: &str, case: &Case) -> Option<f64> {
+    let kind = match case.on {
+        On::Bare => "bare",
+        On::Sqlite => "gate",
+        On::Postgres | On::TwoNodes => return None,
+    };
     Command::new("valgrind").arg("--version").stdout(Stdio::null()).status().ok()?;
     let counts = COUNTED.map(|count| {
         let out = folder.join("callgrind.out");
         let under = ["valgrind", "--tool=callgrind", "--callgrind-out-file="].map(str::to_owned);
         let under = [under[0].clone(), under[1].clone(), format!("{}{}", under[2], out.display())];
-        let mut served = start(if case.bare { "bare" } else { "gate" }, folder, upstream, &under);
+        let mut served = start(kind, folder, upstream, &under);
         load((&served.plain, None), case.path, (&case.tokens, 0), (CONNECTIONS, count), None);
         let _ = Command::new("kill").args(["-INT", &served.child.id().to_string()]).status();
         let _ = served.child.wait();
@@ -61,6 +79,21 @@ fn instructions(folder: &Path, upstream: &str, case: &Case) -> Option<f64> {
     Some((counts[1] - counts[0]) / requests)
 }
 
+/// One round: the connections and the requests are shared by all who serve.
+fn spread(served: &[&Served], tls: Option<&Arc<rustls::ClientConfig>>, case: &Case, from: usize) -> (f64, Vec<u32>) {
+    let share = (CONNECTIONS / served.len(), REQUESTS / served.len());
+    let one = |served: &Served| {
+        let to = if tls.is_some() { &served.tls } else { &served.plain };
+        load((to, tls), case.path, (&case.tokens, from), share, None)
+    };
+    let rounds: Vec<_> = std::thread::scope(|scope| {
+        let work: Vec<_> = served.iter().map(|served| scope.spawn(|| one(served))).collect();
+        work.into_iter().map(|work| work.join().expect("a round")).collect()
+    });
+    let seconds = rounds.iter().map(|(seconds, _)| *seconds).fold(0.0, f64::max);
+    (seconds, rounds.into_iter().flat_map(|(_, took)| took).collect())
+}
+
 #[allow(clippy::cast_precision_loss)] // counts of requests
 fn side_by_side(folder: &Path) {
     let upstream = upstream();
@@ -68,24 +101,22 @@ fn side_by_side(folder: &Path) {
     let cold = REQUESTS * (ROUNDS + 1);
     let es256 = |format| (format, SigningAlgorithm::Es256);
     let one = |format| minted(folder, 1, es256(format));
+    let case = |name, on, path, tokens| Case { name, on, path, tokens };
+    let (opaque, jwt) = (TokenFormat::Opaque, TokenFormat::Jwt);
     let cases = [
-        Case { name: "bare Pingora", bare: true, path: "/open/x", tokens: one(TokenFormat::Opaque) },
-        Case { name: "public route", bare: false, path: "/open/x", tokens: one(TokenFormat::Opaque) },
-        Case { name: "opaque, cached", bare: false, path: "/orders/7", tokens: one(TokenFormat::Opaque) },
-        Case { name: "JWT, cached", bare: false, path: "/orders/7", tokens: one(TokenFormat::Jwt) },
-        Case {
-            name: "opaque, cold",
-            bare: false,
-            path: "/orders/7",
-            tokens: minted(folder, cold, es256(TokenFormat::Opaque)),
-        },
-        Case {
-            name: "JWT ES256, cold",
-            bare: false,
-            path: "/orders/7",
-            tokens: minted(folder, cold, es256(TokenFormat::Jwt)),
-        },
+        case("bare Pingora", On::Bare, "/open/x", one(opaque)),
+        case("public route", On::Sqlite, "/open/x", one(opaque)),
+        case("opaque, cached", On::Sqlite, "/orders/7", one(opaque)),
+        case("opaque, cached, PostgreSQL", On::Postgres, "/orders/7", one(opaque)),
+        case("opaque, cached, PostgreSQL, two nodes", On::TwoNodes, "/orders/7", one(opaque)),
+        case("JWT, cached", On::Sqlite, "/orders/7", one(jwt)),
+        case("opaque, cold", On::Sqlite, "/orders/7", minted(folder, cold, es256(opaque))),
+        case("JWT ES256, cold", On::Sqlite, "/orders/7", minted(folder, cold, es256(jwt))),
     ];
+    let database = cluster::Cluster::start(true);
+    let [own, both] = [(); 2].map(|()| database.address(&database.database()));
+    let nodes = [("alone", &own), ("shared", &both), ("beside", &both)];
+    let [alone, shared, beside] = nodes.map(|(name, address)| on_postgres(folder, name, address));
     let counted: Vec<_> = cases.iter().map(|case| instructions(folder, &upstream, case)).collect();
     println!(
         "| over | case | requests/s | p50 µs | p99 µs | CPU µs/request | to bare | user instructions/request | to bare |"
@@ -93,18 +124,24 @@ fn side_by_side(folder: &Path) {
     println!("|---|---|---|---|---|---|---|---|---|");
     for (over, config) in [("HTTP", None), ("TLS", Some(&tls))] {
         // Fresh processes, so that cold tokens are cold.
-        let (bare, gate) = (start("bare", folder, &upstream, &[]), start("gate", folder, &upstream, &[]));
+        let gate = |folder: &Path| start("gate", folder, &upstream, &[]);
+        let (bare, sqlite) = (start("bare", folder, &upstream, &[]), gate(folder));
+        let (postgres, first, second) = (gate(&alone), gate(&shared), gate(&beside));
         let mut results = vec![(Vec::new(), Vec::new(), Vec::new()); cases.len()];
         for round in 0..=ROUNDS {
             for (case, (rates, costs, latencies)) in cases.iter().zip(&mut results) {
-                let served = if case.bare { &bare } else { &gate };
-                let to = if config.is_some() { &served.tls } else { &served.plain };
-                let before = cpu(served.child.id());
-                let (seconds, mut took) =
-                    load((to, config), case.path, (&case.tokens, round * REQUESTS), (CONNECTIONS, REQUESTS), None);
+                let served: &[&Served] = match case.on {
+                    On::Bare => &[&bare],
+                    On::Sqlite => &[&sqlite],
+                    On::Postgres => &[&postgres],
+                    On::TwoNodes => &[&first, &second],
+                };
+                let spent = || served.iter().map(|served| cpu(served.child.id())).sum::<f64>();
+                let before = spent();
+                let (seconds, mut took) = spread(served, config, case, round * REQUESTS);
                 if round > 0 {
                     rates.push(REQUESTS as f64 / seconds);
-                    costs.push((cpu(served.child.id()) - before) * 1e6 / REQUESTS as f64);
+                    costs.push((spent() - before) * 1e6 / REQUESTS as f64);
                     latencies.append(&mut took);
                 }
             }

@@ -41,6 +41,7 @@ if [ "$wanted" = test ]; then
     missing+=(fontconfig fonts-dejavu-core)   # a page without a font has no text to look at
   fi
   command -v sqlite3 >/dev/null || missing+=(sqlite3)   # a backup is made as the operations page says
+  compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || missing+=(libfaketime)   # the machine's clock is moved under a process
   command -v xmlsec1 >/dev/null || missing+=(xmlsec1)   # pysaml2, an identity provider nobody here wrote, signs with it
   python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3 python3-venv)   # and runs in Python
   # SimpleSAMLphp, another one, is PHP. Only the language: no package here brings a web server that would start.

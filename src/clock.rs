@@ -1,7 +1,7 @@
 //! The only place that reads the time.
 use std::{
     sync::{
-        OnceLock,
+        Mutex, OnceLock, PoisonError,
         atomic::{AtomicI64, Ordering},
     },
     time::Instant,
@@ -67,17 +67,51 @@ pub fn elapsed() -> u64 {
     u64::try_from(BEGUN.get_or_init(Instant::now).elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// `now`, or what it would be if the clock had only run since this was first asked, whichever is earlier. What is forgotten
-/// for good because its time is over is forgotten by this one: a clock that jumps ahead and comes back must not have
-/// taken revocations with it.
-pub fn unhurried(now: Timestamp) -> Timestamp {
-    static BEGUN: OnceLock<(Timestamp, u64)> = OnceLock::new();
-    let (begun, at) = *BEGUN.get_or_init(|| (now, elapsed()));
-    earlier(now, begun, elapsed().saturating_sub(at))
+/// How far ahead of its own run a clock is believed at once, seconds: what is forgotten for good is kept for so much longer.
+pub const SLACK: i64 = 60;
+/// How long a clock that has leapt further ahead must stay there until it is believed, milliseconds.
+const BELIEVED_AFTER: u64 = 3_600_000;
+
+/// The time by which is forgotten for good what is over. A clock that leaps ahead and comes back, or is wrong from the start,
+/// must not have taken along what holds still: so this one runs on from the last time that was believed, follows the
+/// machine's back at once, and a leap ahead only when that has lasted for an hour.
+#[derive(Debug)]
+pub struct Unhurried(Mutex<Run>);
+
+#[derive(Debug)]
+struct Run {
+    /// The time at `measured`, which is on the clock of [`elapsed`].
+    time: Timestamp,
+    measured: u64,
+    /// Since when the machine's clock has been ahead.
+    ahead: Option<u64>,
 }
 
-fn earlier(now: Timestamp, begun: Timestamp, run: u64) -> Timestamp {
-    now.min(begun.plus(i64::try_from(run / 1000).unwrap_or(i64::MAX)))
+impl Unhurried {
+    /// One that stands at `time`.
+    pub fn at(time: Timestamp) -> Self {
+        Self(Mutex::new(Run { time, measured: elapsed(), ahead: None }))
+    }
+
+    /// The time, where the machine says that it is `now`.
+    pub fn time(&self, now: Timestamp) -> Timestamp {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).time(now, elapsed())
+    }
+}
+
+impl Run {
+    fn time(&mut self, now: Timestamp, elapsed: u64) -> Timestamp {
+        let run = elapsed.saturating_sub(self.measured) / 1000;
+        let run = self.time.plus(i64::try_from(run).unwrap_or(i64::MAX));
+        if now > run.plus(SLACK) {
+            let since = *self.ahead.get_or_insert(elapsed);
+            if elapsed.saturating_sub(since) < BELIEVED_AFTER {
+                return run;
+            }
+        }
+        *self = Self { time: now, measured: elapsed, ahead: None };
+        now
+    }
 }
 
 /// A clock that a test moves by hand.
@@ -107,10 +141,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn f14_what_is_forgotten_for_good_follows_no_jump_ahead() {
-        let begun = Timestamp(1_000);
-        assert_eq!(earlier(Timestamp(1_060), begun, 60_000), Timestamp(1_060));
-        assert_eq!(earlier(Timestamp(1_060 + 86_400), begun, 60_000), Timestamp(1_060), "a day ahead");
-        assert_eq!(earlier(Timestamp(1_060 - 3_600), begun, 60_000), Timestamp(1_060 - 3_600), "an hour back");
+    fn f14_what_is_forgotten_for_good_follows_a_leap_ahead_only_when_it_lasts() {
+        let hour = BELIEVED_AFTER;
+        let begun = || Run { time: Timestamp(1_000), measured: 0, ahead: None };
+        let mut run = begun();
+        assert_eq!(run.time(Timestamp(1_060), 60_000), Timestamp(1_060));
+        assert_eq!(run.time(Timestamp(1_130), 120_000), Timestamp(1_130), "what a clock is set by now and then");
+        assert_eq!(run.time(Timestamp(87_000), 130_000), Timestamp(1_140), "a day ahead");
+        assert_eq!(run.time(Timestamp(87_000), 130_000 + hour - 1), Timestamp(1_140 + 3_599));
+        assert_eq!(run.time(Timestamp(4_800), 130_000 + hour), Timestamp(4_800), "and back");
+        assert_eq!(run.time(Timestamp(1_200), 140_000 + hour), Timestamp(1_200), "an hour back");
+        // Off for a month, or wrong from the start: nobody can tell until it has lasted.
+        let mut run = begun();
+        assert_eq!(run.time(Timestamp(2_600_000), 5_000), Timestamp(1_005));
+        assert_eq!(run.time(Timestamp(2_603_600), 5_000 + hour), Timestamp(2_603_600));
+        assert_eq!(run.time(Timestamp(2_603_610), 15_000 + hour), Timestamp(2_603_610));
     }
 }

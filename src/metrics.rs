@@ -47,6 +47,8 @@ pub struct Metrics {
     pub ready: IntGauge,
     /// Answers that the store did not give, by operation.
     pub store_errors: IntCounterVec,
+    /// The last instant of each certificate that is shown, seconds since the epoch, by its first host.
+    pub certificate_end: IntGaugeVec,
     /// Whether an upstream's address takes requests, by route and address.
     pub upstream_healthy: IntGaugeVec,
     /// What the requirement that is going to come would have decided.
@@ -163,6 +165,11 @@ impl Metrics {
             feed_age: gauge("feed_age_milliseconds", "How long ago all announced revocations were known, -1 if never"),
             ready: gauge("revocations_known", "1 while revocations are known, so that the gate decides"),
             store_errors: counters("store_errors_total", "Answers that the store did not give", &["operation"]),
+            certificate_end: gauges(
+                "certificate_expires_timestamp_seconds",
+                "When a certificate that is shown expires",
+                &["host"],
+            ),
             upstream_healthy: gauges(
                 "upstream_healthy",
                 "Whether an upstream's address takes requests",

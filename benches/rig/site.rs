@@ -32,6 +32,27 @@ pub fn set_up(folder: &Path, upstream: &str) -> Arc<rustls::ClientConfig> {
     Arc::new(config.expect("versions").with_root_certificates(roots).with_no_client_auth())
 }
 
+/// The same gate once more, in a folder of its own beneath `folder`, with its records in the database at `address` and
+/// with the same keys. To be called after tokens were [`minted`].
+#[allow(dead_code)] // one benchmark alone has nodes
+pub fn on_postgres(folder: &Path, name: &str, address: &str) -> std::path::PathBuf {
+    let own = folder.join("nodes").join(name);
+    fs::create_dir_all(own.join("data")).expect("made");
+    for file in ["c.pem", "c.key", "data/keys.json"] {
+        fs::copy(folder.join(file), own.join(file)).expect("copied");
+    }
+    apps(&own, 1);
+    let kek = folder.join("kek");
+    if !kek.exists() {
+        fs::write(&kek, secret::random_token()).expect("written");
+    }
+    let tables = format!("[store]\npostgres = \"{address}\"\n[keys]\nencryption_key_file = \"{}\"\n", kek.display());
+    let main = fs::read_to_string(folder.join("portcullis.toml")).expect("written before");
+    let main = main.replacen("[[certificate]]", &format!("{tables}[[certificate]]"), 1);
+    fs::write(own.join("portcullis.toml"), main).expect("written");
+    own
+}
+
 /// That many apps.
 pub fn apps(folder: &Path, count: usize) {
     fs::create_dir_all(folder.join("apps")).expect("made");

@@ -76,13 +76,10 @@ impl Office {
         Ok(())
     }
 
-    async fn commit(&self, mut changes: Vec<Change>, endings: Vec<Ending>) -> Result<(), StoreError> {
+    async fn commit(&self, changes: Vec<Change>, endings: Vec<Ending>) -> Result<(), StoreError> {
         match &self.here {
             Some(here) => here.tokens.commit(Changes(changes), endings, self.now).await,
-            None => {
-                changes.extend(Ending::changes(&endings, &*self.store).await?);
-                self.store.commit(Changes(changes), self.now).await
-            }
+            None => Ending::commit(&endings, Changes(changes), &*self.store, self.now).await,
         }
     }
 

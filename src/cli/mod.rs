@@ -187,7 +187,8 @@ fn block_on<T>(work: impl Future<Output = T>) -> Result<T, String> {
 /// Tells of what stands and is hardly meant so.
 fn warn(loaded: &Loaded) {
     let expiring = loaded.policy.saml.expiring(CLOCK.now());
-    loaded.warnings.iter().chain(&expiring).for_each(|warning| eprintln!("warning: {warning}"));
+    let shown = loaded.certificates.expiring(CLOCK.now());
+    loaded.warnings.iter().chain(&expiring).chain(&shown).for_each(|warning| eprintln!("warning: {warning}"));
 }
 
 const CLOCK: SystemClock = SystemClock;

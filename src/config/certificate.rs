@@ -1,5 +1,6 @@
 //! `[[certificate]]` tables: what the listeners show, chosen by SNI (RFC 6066 §3).
 use super::mistake::Findings;
+use crate::{clock::Timestamp, metrics::Metrics, saml::instant};
 use rustls::{crypto::aws_lc_rs, sign::CertifiedKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use schemars::JsonSchema;
@@ -9,6 +10,10 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
+use x509_cert::der::Decode;
+
+/// From so many seconds before its end on a certificate is told of.
+const EXPIRES_SOON: i64 = 14 * 86_400;
 
 /// A certificate chain and its key.
 #[derive(Deserialize, JsonSchema)]
@@ -28,6 +33,8 @@ pub struct Certificates {
     by_host: HashMap<String, Arc<CertifiedKey>>,
     first: Option<Arc<CertifiedKey>>,
     files: Vec<PathBuf>,
+    /// The last instant of each, by a host that it is shown for.
+    ends: Vec<(String, Timestamp)>,
 }
 
 impl Certificates {
@@ -46,6 +53,23 @@ impl Certificates {
         &self.files
     }
 
+    /// Those that have expired at `now`, or will within two weeks, in words: clients refuse them, and this gateway goes on
+    /// showing them, since another name's may be good.
+    pub fn expiring(&self, now: Timestamp) -> Vec<String> {
+        let soon = self.ends.iter().filter(|(_, end)| *end <= now.plus(EXPIRES_SOON));
+        let told = |(host, end): &(String, Timestamp)| {
+            let word = if *end < now { "expired at" } else { "expires at" };
+            format!("certificate for {host}: {word} {}, and clients refuse it after", instant::text(*end))
+        };
+        soon.map(told).collect()
+    }
+
+    /// Sets the gauges of when they end.
+    pub fn measure(&self, metrics: &Metrics) {
+        metrics.certificate_end.reset();
+        self.ends.iter().for_each(|(host, end)| metrics.certificate_end.with_label_values(&[host]).set(end.0));
+    }
+
     /// Takes up one table; mistakes go to `found`.
     pub fn add(&mut self, raw: CertificateTable, found: &mut Findings<'_>) {
         let folder = found.folder();
@@ -62,6 +86,10 @@ impl Certificates {
         if chain.is_empty() {
             return;
         }
+        let leaf = x509_cert::Certificate::from_der(&chain[0]).ok();
+        let end = leaf
+            .and_then(|leaf| i64::try_from(leaf.tbs_certificate.validity.not_after.to_unix_duration().as_secs()).ok());
+        self.ends.extend(raw.hosts.first().cloned().zip(end.map(Timestamp)));
         let certified = CertifiedKey::new(chain, key);
         if let Err(e) = certified.keys_match() {
             return found.wrong("key_file", format!("is not the key of {}: {e}", raw.chain_file));

@@ -1,7 +1,7 @@
 //! A changed configuration is taken up whole, or not at all and the old one goes on serving.
 use super::{Loaded, certificate::Certificates, load, mistake::Mistake, server::Settings};
 use crate::{
-    clock::Clock,
+    clock::{Clock, Timestamp},
     log::Log,
     metrics::Metrics,
     policy::{SharedPolicy, diff, in_force::InForce},
@@ -76,6 +76,11 @@ impl Reloader {
     /// What the policy in force is made of.
     pub fn in_force(&self) -> Arc<InForce> {
         self.in_force.clone()
+    }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// The certificates in force.

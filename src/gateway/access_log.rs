@@ -2,7 +2,7 @@
 use super::ctx::Ctx;
 use crate::clock::Timestamp;
 use http::HeaderValue;
-use pingora::{Error, proxy::Session};
+use pingora::{Error, ErrorType, proxy::Session};
 use serde::{Serialize, Serializer};
 use std::net::IpAddr;
 
@@ -14,6 +14,9 @@ pub struct Line<'a> {
     client: Option<&'a str>,
     client_address: Option<IpAddr>,
     decision: &'static str,
+    /// Why an upstream over TLS was not trusted: a certificate that has expired, or comes from somebody else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
     error: Option<&'a str>,
     issuer: Option<&'a str>,
     #[serde(serialize_with = "text")]
@@ -44,6 +47,7 @@ pub fn line<'a>(session: &'a Session, ctx: &'a Ctx, error: Option<&'a Error>, no
         client: opened.map(|o| &*o.entitlement.client),
         client_address: ctx.address,
         decision: ctx.outcome,
+        detail: error.filter(|e| e.etype() == &ErrorType::TLSHandshakeFailure).map(ToString::to_string),
         error: error.map(|e| e.etype().as_str()),
         issuer: opened.and_then(|o| o.foreign()).map(|foreign| &*foreign.issuer.name),
         method: &request.method,

@@ -27,6 +27,7 @@ impl ServeHttp for Admin {
         match (&head.method, head.uri.path()) {
             (&Method::GET, "/metrics") => {
                 self.tokens.measure(&self.metrics);
+                self.reloader.certificates().load().measure(&self.metrics);
                 self.tokens.issuers.measure(&self.reloader.policy().load().issuers);
                 text(StatusCode::OK, "text/plain; version=0.0.4", self.metrics.encode())
             }
@@ -51,6 +52,7 @@ impl Admin {
             "ready": ready, "issuers_unknown": unknown, "draining": draining, "revocations_known": revocations,
             "revocations_behind_ms": self.tokens.behind(),
             "revision": policy.load().revision, "last_reload_refused": self.reloader.refused(),
+            "certificates_expiring": self.reloader.certificates().load().expiring(self.reloader.now()),
         });
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         json_answer(status, &body)

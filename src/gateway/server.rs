@@ -13,12 +13,12 @@ use super::{
 use crate::{
     admin::{Here, api::Api},
     assembly::{Assembly, follow, to_the_end},
-    clock::{Clock, unhurried},
+    clock::Clock,
     config::{Loaded, reload::Reloader, server::Settings},
     log::Log,
     metrics::Metrics,
     policy::in_force::InForce,
-    store::{Store, sweep::sweep},
+    store::{Store, sweep::Sweeper},
     telemetry::Tracer,
     token::{Tokens, keys::Keyring},
 };
@@ -53,10 +53,10 @@ const QUIET_POLLS: u32 = 5;
 const TALLY_EVERY: u32 = 25;
 /// Rounds between two looks at keys that are kept in the store.
 const KEYS_EVERY: u32 = 25;
-/// Rounds between two forgettings of what ended tokens that have expired.
-const FORGET_EVERY: u32 = 300;
 /// Between two sweeps of the store; a sweep goes on until nothing expired is left.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
+/// Sweeps between two forgettings of what ended tokens that have expired.
+const FORGET_EVERY: u32 = 6;
 
 /// Serves until asked to end; the error says what could not be started. With `upgrade`, the listeners come from the
 /// process that serves now.
@@ -258,16 +258,24 @@ impl Upkeep {
         }
     }
 
-    /// Removes what has expired, beside everything else.
+    /// Removes what has expired, beside everything else: from the store, and what ended tokens from memory.
     fn sweep(&self) -> impl Future<Output = ()> + use<> {
         let (store, clock, metrics) = (self.store.clone(), self.clock.clone(), self.metrics.clone());
+        let tokens = self.tokens.clone();
+        let mut sweeper = Sweeper::new(clock.now());
         async move {
+            let mut round = 0_u32;
+            // At once: from then on the store says until when it was swept.
             loop {
-                tokio::time::sleep(SWEEP_EVERY).await;
+                round = round.wrapping_add(1);
                 // A store that does not answer is swept the next time.
-                if let Ok(gone) = sweep(&*store, unhurried(clock.now())).await {
+                if let Ok((gone, over)) = sweeper.sweep(&*store, clock.now()).await {
                     metrics.swept.inc_by(gone as u64);
+                    if round.is_multiple_of(FORGET_EVERY) {
+                        tokens.forget_expired(over);
+                    }
                 }
+                tokio::time::sleep(SWEEP_EVERY).await;
             }
         }
     }
@@ -331,9 +339,6 @@ impl BackgroundService for Upkeep {
                     round = round.wrapping_add(1);
                     if round.is_multiple_of(TALLY_EVERY) {
                         let _ = self.tokens.tally.write_down(&*self.store, self.clock.now()).await;
-                    }
-                    if round.is_multiple_of(FORGET_EVERY) {
-                        self.tokens.forget_expired(unhurried(self.clock.now()));
                     }
                 }
                 _ = hangup.recv() => {

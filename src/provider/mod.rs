@@ -191,6 +191,7 @@ impl Provider {
     pub async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
         let extensions = request.extensions();
         let cx = self.cx(extensions.get::<ClientAddress>().map(|a| a.0), extensions.get().cloned());
+        cx.tokens.stamp(cx.now);
         let path = request.uri().path();
         if salesforce::owns(path, cx.policy.salesforce.as_deref()) {
             return self.second_shape(request, cx).await;

@@ -1,10 +1,13 @@
 //! Hearing of what other nodes ended: in order, without a gap, and knowing how long ago that was.
-use super::{Tokens, keys, revocation::Revocations};
+use super::{
+    Tokens, keys,
+    revocation::{Ending, Revocations},
+};
 use crate::{
     clock::{self, Timestamp},
     metrics::Metrics,
     store::{
-        StoreError,
+        Record, StoreError,
         feed::{self, Place},
     },
 };
@@ -26,6 +29,8 @@ pub struct Following {
     until: AtomicU64,
     /// `until` is so much later than `whole`, milliseconds; for ever without.
     limit: Option<u64>,
+    /// What the others have yet to be told: see [`Tokens::take_up`].
+    untold: Mutex<Vec<Ending>>,
 }
 
 impl Following {
@@ -83,11 +88,8 @@ impl Tokens {
         // Before the records: what changes meanwhile is read twice rather than never.
         let end = feed::end(&*self.store).await?;
         // Whatever this node's clock says of them: it may be the one that is wrong.
-        for record in self.store.scan(Revocations::prefix(), Timestamp::FIRST).await? {
-            if !self.revocations.restore(&record) {
-                return Err(StoreError::Corrupt(format!("record {}", record.key)));
-            }
-        }
+        self.take_up(&self.store.scan(Revocations::prefix(), Timestamp::FIRST).await?, now)?;
+        self.tell(now).await?;
         self.following.put(end);
         self.following.whole_at(begun);
         Ok(())
@@ -106,6 +108,7 @@ impl Tokens {
                 return self.load_revocations(now).await;
             };
             let Some(last) = entries.last() else {
+                self.tell(now).await?;
                 following.whole_at(begun);
                 return Ok(());
             };
@@ -115,11 +118,38 @@ impl Tokens {
             }
             let keys = entries.iter().map(|e| &e.key).filter(|k| k.starts_with(Revocations::prefix()));
             // Whatever this node's clock says of them: it may be the one that is wrong.
-            for record in self.store.get_all(keys.cloned().collect(), Timestamp::FIRST).await? {
-                self.revocations.restore(&record);
-            }
+            self.take_up(&self.store.get_all(keys.cloned().collect(), Timestamp::FIRST).await?, now)?;
             following.put(place.at(last));
         }
+    }
+
+    /// Takes up what others have ended. What was made here before it was heard is ended too, whatever time this node's
+    /// clock has stamped on it: such an ending reaches further than the others know.
+    fn take_up(&self, records: &[Record], now: Timestamp) -> Result<(), StoreError> {
+        let mut news = Vec::new();
+        for record in records {
+            let restored = self.revocations.restore(record);
+            let (ending, new) = restored.ok_or_else(|| StoreError::Corrupt(format!("record {}", record.key)))?;
+            // One whose time is over was forgotten, and is none.
+            news.extend((new && record.expires.is_none_or(|at| at > now)).then_some(ending));
+        }
+        // After all of them are felt: whoever begins from now on knows them.
+        let stamped = self.stamped();
+        let further: Vec<Ending> = news.iter().filter_map(|ending| ending.over(stamped)).collect();
+        self.feel(&further);
+        self.following.untold.lock().unwrap_or_else(PoisonError::into_inner).extend(further);
+        Ok(())
+    }
+
+    /// Tells the others how far endings reach; until that is done, nothing is known for certain.
+    async fn tell(&self, now: Timestamp) -> Result<(), StoreError> {
+        let untold = || self.following.untold.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = untold().clone();
+        if !all.is_empty() {
+            Ending::widen(&all, &*self.store, now).await?;
+            untold().retain(|ending| !all.contains(ending));
+        }
+        Ok(())
     }
 
     /// Whether what was revoked is known, so that anything can be decided.

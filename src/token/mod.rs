@@ -41,7 +41,7 @@ use siphasher::sip128::SipHasher24;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicI64, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -125,6 +125,8 @@ pub struct Tokens {
     epoch: AtomicU32,
     store: Arc<dyn Store>,
     revocations: Revocations,
+    /// The latest time that was stamped here on anything, seconds.
+    stamped: AtomicI64,
     good: moka::sync::Cache<u128, Arc<Opened>, Placed>,
     bad: moka::sync::Cache<u128, (), Placed>,
     proofs: Proofs,
@@ -164,7 +166,8 @@ impl Tokens {
             reading_keys: tokio::sync::Mutex::default(),
             epoch: AtomicU32::new(0),
             store,
-            revocations: Revocations::default(),
+            revocations: Revocations::beside_a_cache_of(cache_bytes),
+            stamped: AtomicI64::new(Timestamp::FIRST.0),
             good,
             bad,
             proofs: Proofs::default(),
@@ -331,14 +334,40 @@ impl Tokens {
     }
 
     /// One commit of `changes` and `endings`; the endings are felt at the gate when it is durable.
-    pub async fn commit(&self, mut changes: Changes, endings: Vec<Ending>, now: Timestamp) -> Result<(), StoreError> {
-        changes.0.extend(Ending::changes(&endings, &*self.store).await?);
-        if changes.0.is_empty() {
+    pub async fn commit(&self, changes: Changes, endings: Vec<Ending>, now: Timestamp) -> Result<(), StoreError> {
+        let endings = self.over_what_was_stamped(endings);
+        Ending::commit(&endings, changes, &*self.store, now).await?;
+        self.feel(&endings);
+        // Whoever began meanwhile may have decided by what had not ended yet.
+        let stamped = self.stamped();
+        let late: Vec<Ending> = endings.iter().filter_map(|ending| ending.over(stamped)).collect();
+        if late.is_empty() {
             return Ok(());
         }
-        self.store.commit(changes, now).await?;
-        endings.iter().for_each(|ending| self.revocations.end(ending));
-        Ok(())
+        self.feel(&late);
+        Ending::widen(&late, &*self.store, now).await
+    }
+
+    /// From here on `endings` are felt at the gate.
+    fn feel(&self, endings: &[Ending]) {
+        for ending in endings {
+            self.revocations.end(ending);
+        }
+    }
+
+    fn over_what_was_stamped(&self, endings: Vec<Ending>) -> Vec<Ending> {
+        let stamped = self.stamped();
+        endings.into_iter().map(|ending| ending.over(stamped).unwrap_or(ending)).collect()
+    }
+
+    /// A request begins that may stamp `now` on what it makes.
+    pub fn stamp(&self, now: Timestamp) {
+        self.stamped.fetch_max(now.0, Ordering::AcqRel);
+    }
+
+    /// The latest time that anything made here may bear.
+    fn stamped(&self) -> Timestamp {
+        Timestamp(self.stamped.load(Ordering::Acquire))
     }
 
     /// The newest use of an authorization's tokens.

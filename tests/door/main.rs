@@ -9,6 +9,7 @@ mod browser;
 mod claims;
 mod client_certificates;
 mod clients;
+mod clocks;
 #[allow(dead_code)] // other tests use the rest of it
 mod cluster;
 mod command_line;
@@ -21,6 +22,7 @@ mod gate;
 mod holder;
 mod issuers;
 mod monitoring;
+#[allow(dead_code)] // other tests use the rest of it
 mod node;
 mod nodes;
 mod npm;

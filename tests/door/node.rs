@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::{collections::BTreeMap, fs};
 
 /// As `conf/users.toml` tells everybody.
-const PASSWORD: &str = "correct horse battery staple";
+pub const PASSWORD: &str = "correct horse battery staple";
 pub const VERIFIER: &str = "0123456789012345678901234567890123456789abc";
 pub const REFRESH: &str = "refresh_token";
 pub const DEVICE: &str = "urn:ietf:params:oauth:grant-type:device_code";
@@ -72,6 +72,7 @@ pub struct Person {
 }
 
 pub struct Page {
+    pub status: u16,
     pub body: String,
     pub to: String,
 }
@@ -97,7 +98,8 @@ impl Person {
             self.cookies.insert(name.to_owned(), value.to_owned());
         }
         let to = answer.headers().get("location").map(|l| l.to_str().unwrap().to_owned()).unwrap_or_default();
-        let page = Page { body: answer.body_mut().read_to_string().unwrap(), to };
+        let status = answer.status().as_u16();
+        let page = Page { status, body: answer.body_mut().read_to_string().unwrap(), to };
         if page.to.starts_with('/') { self.send(nodes, &page.to, None) } else { page }
     }
 
@@ -110,12 +112,22 @@ impl Person {
         self.send(nodes, &action.replace("&#x2f;", "/"), Some(&all))
     }
 
+    /// What `target` shows.
+    pub fn open(&mut self, nodes: &[&Gate], target: &str) -> Page {
+        self.send(nodes, target, None)
+    }
+
+    /// Types a password for alice into the sign-in page.
+    pub fn types(&mut self, nodes: &[&Gate], page: &Page, password: &str) -> Page {
+        self.submit(nodes, page, &[("username", "alice"), ("password", password)])
+    }
+
     /// Through login and consent, as far as they are shown.
     pub fn visit(&mut self, nodes: &[&Gate], target: &str) -> Page {
         let mut page = self.send(nodes, target, None);
         for _ in 0..4 {
             page = if page.body.contains("name=\"password\"") {
-                self.submit(nodes, &page, &[("username", "alice"), ("password", PASSWORD)])
+                self.types(nodes, &page, PASSWORD)
             } else if page.body.contains("value=\"allow\"") {
                 self.submit(nodes, &page, &[("decision", "allow")])
             } else {

@@ -79,11 +79,22 @@ impl Gate {
     }
 
     pub fn run(&mut self) {
+        self.run_in(&[]);
+    }
+
+    /// The same, with more in its environment.
+    pub fn run_in(&mut self, environment: &[(&str, String)]) {
+        self.begin_in(environment);
+        assert!(until(|| self.ready()["ready"] == true), "{}", fs::read_to_string(self.path("stderr")).unwrap());
+    }
+
+    /// Started, and perhaps not ready yet.
+    pub fn begin_in(&mut self, environment: &[(&str, String)]) {
         let errors = fs::File::create(self.path("stderr")).unwrap();
         let mut command = Command::new(PROGRAM);
         command.arg("run").arg("--config").arg(self.config()).stdout(Stdio::null()).stderr(errors);
+        command.envs(environment.iter().map(|(name, value)| (*name, value)));
         self.child = Some(command.spawn().unwrap());
-        assert!(until(|| self.ready()["ready"] == true), "{}", fs::read_to_string(self.path("stderr")).unwrap());
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -146,12 +146,7 @@ impl World {
     }
 
     pub async fn post(&self, path: &str, auth: Option<&str>, fields: &[(&str, &str)]) -> Response<Bytes> {
-        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-        let mut request = Request::post(path).header("content-type", "application/x-www-form-urlencoded");
-        if let Some(id) = auth {
-            request = request.header("authorization", format!("Basic {}", STANDARD.encode(format!("{id}:{SECRET}"))));
-        }
-        self.provider.handle(request.body(Bytes::from(body)).unwrap()).await
+        self.provider.handle(form(path, auth, fields)).await
     }
 
     pub async fn token(&self, id: &str) -> String {
@@ -186,6 +181,16 @@ impl World {
         let response = self.post("/oauth2/token", None, &[("grant_type", JWT_BEARER), ("assertion", assertion)]).await;
         (response.status().as_u16(), read(&response))
     }
+}
+
+/// A form for `path`, from the app `auth` where one is named.
+pub fn form(path: &str, auth: Option<&str>, fields: &[(&str, &str)]) -> Request<Bytes> {
+    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+    let mut request = Request::post(path).header("content-type", "application/x-www-form-urlencoded");
+    if let Some(id) = auth {
+        request = request.header("authorization", format!("Basic {}", STANDARD.encode(format!("{id}:{SECRET}"))));
+    }
+    request.body(Bytes::from(body)).unwrap()
 }
 
 pub fn read(response: &Response<Bytes>) -> Value {

@@ -149,3 +149,62 @@ pub fn upgraded() -> Result<Row, String> {
     // A kept connection may end under a request that was just written into it; the client's library asks again.
     Ok(Row { unexpected: made.verdict.failed, ..made })
 }
+
+/// The processes whose configuration is `gate`'s.
+fn of(gate: &Gate) -> Vec<u32> {
+    let config = gate.config().display().to_string();
+    let all = fs::read_dir("/proc").unwrap().flatten();
+    let ids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let is = |id: &u32| fs::read_to_string(format!("/proc/{id}/cmdline")).is_ok_and(|line| line.contains(&config));
+    // One that has ended and that nobody has asked after has no command line.
+    ids.filter(is).collect()
+}
+
+fn end(id: u32) {
+    let _ = Command::new("kill").args(["-KILL", &id.to_string()]).stderr(std::process::Stdio::null()).status();
+}
+
+/// kill -9 at one instant after another of a handover, in turn of the process that hands over and of the next one. What a
+/// supervisor does then: where nobody serves, the rest is ended and the program started anew.
+pub fn killed_while_handing_over() -> Result<Row, String> {
+    let (mut gate, history, tries) = (Gate::start(), History::default(), times(6, 60));
+    let (mut kept, mut revoked) = (Vec::new(), Vec::new());
+    let (mut served_on, mut begun_anew, mut slowest) = (0, 0, Duration::ZERO);
+    for n in 0..tries {
+        let client = Client::of(&gate, &gate, &history);
+        kept.push(client.issue().ok_or("no token")?);
+        let token = client.issue().ok_or("no token")?;
+        assert!(client.revoke(&token));
+        revoked.push(token);
+        let old = of(&gate);
+        assert_eq!(old.len(), 1, "one process serves");
+        assert!(Command::new("kill").args(["-USR2", &old[0].to_string()]).status().unwrap().success());
+        // Over the whole second that it takes, and somewhat beyond.
+        std::thread::sleep(Duration::from_millis(97 * (n as u64 / 2) % 1_600));
+        let doomed = if n % 2 == 0 { old[0] } else { of(&gate).into_iter().find(|id| *id != old[0]).unwrap_or(old[0]) };
+        end(doomed);
+        let begun = Instant::now();
+        // Either somebody serves, or soon nobody is there: a process that waits for listeners for ever would be neither.
+        let serves =
+            || gate.ready()["ready"] == true && gate.agent().get(format!("{}/status", gate.issuer())).call().is_ok();
+        let settled = until(|| of(&gate).len() <= 1 && (serves() || of(&gate).is_empty()));
+        if settled && serves() {
+            served_on += 1;
+        } else {
+            begun_anew += 1;
+            of(&gate).into_iter().for_each(end);
+            assert!(until(|| of(&gate).is_empty()));
+            let _ = gate.child.take().map(|mut child| child.wait());
+            gate.run();
+        }
+        slowest = slowest.max(begun.elapsed());
+        let client = Client::of(&gate, &gate, &history);
+        for token in kept.iter().chain(&revoked) {
+            client.call(token);
+        }
+    }
+    of(&gate).into_iter().for_each(end);
+    let _ = gate.child.take().map(|mut child| child.wait());
+    let words = format!("{served_on} served on, {begun_anew} begun anew; {} ms at most", slowest.as_millis());
+    Ok(row("F18 kill -9 at any instant of a handover", tries, &history, words))
+}

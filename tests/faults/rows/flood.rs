@@ -6,6 +6,9 @@ const MORE: u64 = 64;
 /// What it may take for an idle connection over TLS, KiB: 66 were measured (debug build). Ten thousand are then beyond 64 MiB.
 const EACH: u64 = 96;
 
+/// Callers at once.
+const THREADS: usize = 8;
+
 /// Resident memory of the gate, MiB.
 fn resident(gate: &Gate) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", gate.child.as_ref().unwrap().id())).unwrap();
@@ -14,7 +17,7 @@ fn resident(gate: &Gate) -> u64 {
 }
 
 /// The slowest of a hundred calls, over 300.
-fn p99(client: &Client<'_>, token: &str) -> Duration {
+pub(super) fn p99(client: &Client<'_>, token: &str) -> Duration {
     let mut all: Vec<Duration> = (0..300)
         .map(|_| {
             let begun = Instant::now();
@@ -38,23 +41,43 @@ fn files() -> usize {
     line.split_whitespace().nth(3).unwrap().parse().unwrap_or(usize::MAX)
 }
 
-/// Connections that have asked once and then do nothing.
+/// How a client trusts the gate.
+fn trust(gate: &Gate) -> std::sync::Arc<rustls::ClientConfig> {
+    use rustls::pki_types::{CertificateDer, pem::PemObject};
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(gate.path("certs/ca.pem")).unwrap()).unwrap();
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let config = rustls::ClientConfig::builder_with_provider(provider.into()).with_safe_default_protocol_versions();
+    config.unwrap().with_root_certificates(roots).with_no_client_auth().into()
+}
+
+/// A connection over TLS on which nothing is asked.
+fn silent(gate: &Gate, trust: &std::sync::Arc<rustls::ClientConfig>) -> Option<std::net::TcpStream> {
+    let mut socket = std::net::TcpStream::connect(("127.0.0.1", gate.https)).ok()?;
+    let mut session = rustls::ClientConnection::new(trust.clone(), "localhost".try_into().unwrap()).unwrap();
+    while session.is_handshaking() {
+        session.complete_io(&mut socket).ok()?;
+    }
+    Some(socket)
+}
+
+/// Connections that do nothing.
 pub fn idle() -> Result<Row, String> {
     let (mut gate, history) = (Gate::prepare(), History::default());
-    let tries = times(1_000, 10_000).min(files() / 4 * 3);
+    let tries = times(1_000, 10_000).min(files() / 4 * 3) / THREADS * THREADS;
+    // One that has asked and asks no more is closed after a while; these may wait for long.
     let patient = format!("header_timeout = 600\nmax_connections = {}\ndata = ", tries + 100);
     gate.edit("conf/portcullis.toml", "data = ", &patient);
     gate.run();
     let client = Client::of(&gate, &gate, &history);
     let token = client.issue().ok_or("no token")?;
     let (before, at_first) = (p99(&client, &token), resident(&gate));
-    let url = format!("{}/status", gate.issuer());
-    // Each agent keeps the connection that it asked over.
-    let ask = |agent: &ureq::Agent| {
-        let mut answer = agent.get(&url).call().ok()?;
-        answer.body_mut().read_to_string().ok()
-    };
-    let idle: Vec<ureq::Agent> = (0..tries).map(|_| gate.agent()).filter(|agent| ask(agent).is_some()).collect();
+    let trust = trust(&gate);
+    let idle: Vec<_> = std::thread::scope(|scope| {
+        let open = |_| scope.spawn(|| (0..tries / THREADS).filter_map(|_| silent(&gate, &trust)).collect::<Vec<_>>());
+        let work: Vec<_> = (0..THREADS).map(open).collect();
+        work.into_iter().flat_map(|work| work.join().unwrap()).collect()
+    });
     let metrics = gate.admin("GET", "/metrics").1;
     let open = metrics.lines().find_map(|line| line.strip_prefix("portcullis_connections ")).unwrap_or("0");
     let open: usize = open.parse().map_err(|_| open.to_owned())?;
@@ -68,7 +91,6 @@ pub fn idle() -> Result<Row, String> {
 
 /// Distinct tokens that are none: garbage, and good ones with an end that is not theirs.
 pub fn bad_tokens() -> Result<Row, String> {
-    const THREADS: usize = 8;
     let (gate, history, tries) = (Gate::start(), History::default(), times(100_000, 1_000_000));
     let client = Client::of(&gate, &gate, &history);
     let token = client.issue().ok_or("no token")?;
@@ -113,4 +135,39 @@ pub fn bad_tokens() -> Result<Row, String> {
     );
     let made = row("F16 distinct bad tokens", tries, &history, recovery);
     Ok(Row { unexpected: unexpected + made.verdict.failed, ..made })
+}
+
+/// One account's password is guessed, fifty at a time.
+pub fn guessed() -> Result<Row, String> {
+    const AT_ONCE: usize = 50;
+    /// Of the shipped configuration: `attempts_per_account`.
+    const LIMIT: usize = 10;
+    let (gate, history, tries) = (Gate::start(), History::default(), times(1_000, 10_000));
+    let at_first = resident(&gate);
+    let counts: Mutex<std::collections::BTreeMap<u16, usize>> = Mutex::default();
+    std::thread::scope(|scope| {
+        for n in 0..AT_ONCE {
+            let (gate, counts) = (&gate, &counts);
+            scope.spawn(move || {
+                let mut guesser = Person::default();
+                let page = guesser.open(&[gate], "/oauth2/account");
+                for guess in 0..tries / AT_ONCE {
+                    // The right one among them helps nobody.
+                    let password = if (n + guess) % 61 == 60 { PASSWORD } else { "a guess" };
+                    let status = guesser.types(&[gate], &page, password).status;
+                    *counts.lock().unwrap().entry(status).or_default() += 1;
+                }
+            });
+        }
+    });
+    let counts = counts.into_inner().unwrap();
+    let count = |status: u16| counts.get(&status).copied().unwrap_or(0);
+    let verified = tries / AT_ONCE * AT_ONCE - count(429) - count(503);
+    let more = resident(&gate).saturating_sub(at_first);
+    let unexpected = verified.saturating_sub(LIMIT + 1)
+        + usize::from(count(401) + count(429) + count(503) < tries / AT_ONCE * AT_ONCE);
+    let unexpected = unexpected + usize::from(more > 2 * MORE);
+    let recovery =
+        format!("{verified} verified, {} throttled, {} found the queue full; +{more} MiB", count(429), count(503));
+    Ok(Row { unexpected, ..row("F17 guesses of one password, 50 at a time", tries, &history, recovery) })
 }

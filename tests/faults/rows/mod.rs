@@ -1,10 +1,14 @@
 //! One function a fault, and the client that all of them play.
+mod certificates;
 mod changes;
+mod clock;
 mod database;
 mod flood;
 mod once;
 
+pub use certificates::*;
 pub use changes::*;
+pub use clock::*;
 pub use database::*;
 pub use flood::*;
 pub use once::*;
@@ -13,7 +17,7 @@ use super::{
     Row,
     cluster::Cluster,
     history::{History, Told},
-    node::{Person, REFRESH, redeemed},
+    node::{PASSWORD, Person, REFRESH, redeemed},
     process::{GRANT, Gate, until},
     proxy::Wire,
     times,

@@ -1,9 +1,8 @@
 //! What can end a token, as shared atomics: ending flips a flag, nobody scans.
-use crate::{
-    clock::Timestamp,
-    secret,
-    store::{Change, Expect, Record, Store, StoreError},
-};
+mod ending;
+
+use crate::{clock::Timestamp, secret, store::Record};
+pub use ending::Ending;
 use siphasher::sip::SipHasher13;
 use std::{
     collections::HashMap,
@@ -19,8 +18,12 @@ const PREFIX: &str = "revoked/";
 /// How much longer than needed it is known what was ended, seconds: a clock that runs a day ahead and comes back must not
 /// have taken it along.
 const LONGER: i64 = 86_400;
-/// Shared flags; two mebibytes.
+/// Shared flags at most; two mebibytes.
 const BUCKETS: usize = 1 << 18;
+/// Shared flags at least.
+const FEWEST: usize = 1 << 10;
+/// One flag for so many bytes of cached tokens.
+const A_FLAG_FOR: u64 = 256;
 
 /// The flags that can end one cached token: its own, and those of its authorization, its client and its subject.
 #[derive(Clone, Copy, Debug)]
@@ -60,71 +63,6 @@ fn subject_of(target: &str) -> Option<&str> {
     rest.get(length.parse::<usize>().ok()?..)?.strip_prefix('/')
 }
 
-/// Something that ends tokens; part of the commit that decides it, and felt at the gate right after.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ending {
-    /// `token/…`, `authorization/…`, `client/…`, `subject/…`, or one that [`Ending::of_access`] makes.
-    pub target: String,
-    /// Tokens issued up to this instant are ended.
-    pub before: Timestamp,
-    /// When the last of them has expired anyway.
-    pub until: Timestamp,
-}
-
-impl Ending {
-    /// Ends whatever `target` names for good.
-    pub fn of(target: String, until: Timestamp) -> Self {
-        Self { target, before: Timestamp(i64::MAX), until }
-    }
-
-    /// Ends the sessions behind the gate that came from the sign-on session `sid`, and what its apps have yet to redeem.
-    pub fn of_session(sid: &str, until: Timestamp) -> Self {
-        Self::of(session(sid), until)
-    }
-
-    /// Ends the tokens without an authorization, such as those by JWT bearer, that `client` got for `subject` up to
-    /// `now`; the others end with their authorizations.
-    pub fn of_access(client: &str, subject: &str, now: Timestamp, until: Timestamp) -> Self {
-        Self { target: access(client, subject), before: now, until }
-    }
-
-    /// The changes that make `endings` outlive the process. One that reaches up to an instant never takes the place of one
-    /// that reaches further, such as one made by a node whose clock is ahead.
-    pub async fn changes(endings: &[Self], store: &dyn Store) -> Result<Vec<Change>, StoreError> {
-        let mut all = Vec::with_capacity(endings.len());
-        for ending in endings {
-            let mut ending = ending.clone();
-            if ending.before != Timestamp(i64::MAX)
-                && let Some(stored) = store.get(&format!("{PREFIX}{}", ending.target), Timestamp::FIRST).await?
-                && let Some(known) = Self::stored(&stored)
-            {
-                ending.before = ending.before.max(known.before);
-                ending.until = ending.until.max(known.until);
-            }
-            all.push(ending.change());
-        }
-        Ok(all)
-    }
-
-    fn stored(record: &Record) -> Option<Self> {
-        let target = record.key.strip_prefix(PREFIX)?.to_owned();
-        let before = Timestamp(i64::from_be_bytes(record.body.as_slice().try_into().ok()?));
-        Some(Self { target, before, until: record.expires?.plus(-LONGER) })
-    }
-
-    /// The record that makes it outlive the process.
-    pub fn change(&self) -> Change {
-        let record = Record {
-            key: format!("{PREFIX}{}", self.target),
-            version: 0,
-            index: None,
-            expires: Some(self.until.plus(LONGER)),
-            body: self.before.0.to_be_bytes().to_vec(),
-        };
-        Change::Put(record, Expect::Any)
-    }
-}
-
 /// What was ended on this node. Each flag is shared by all targets of its bucket and holds the latest instant up to
 /// which one of them has ended tokens: a check is four loads, and only behind a raised flag is the exact target
 /// looked up. So a cached token carries sixteen bytes, and nothing has to be registered for it.
@@ -136,17 +74,17 @@ pub struct Revocations {
     ended: RwLock<HashMap<String, (Timestamp, Timestamp)>>,
 }
 
-impl Default for Revocations {
-    fn default() -> Self {
+impl Revocations {
+    /// As many flags as a cache of `bytes` asks for: with fewer, more targets share one.
+    pub fn beside_a_cache_of(bytes: u64) -> Self {
+        let flags = usize::try_from(bytes / A_FLAG_FOR).unwrap_or(BUCKETS).clamp(FEWEST, BUCKETS).next_power_of_two();
         Self {
-            flags: (0..BUCKETS).map(|_| AtomicI64::new(i64::MIN)).collect(),
+            flags: (0..flags).map(|_| AtomicI64::new(i64::MIN)).collect(),
             places: SipHasher13::new_with_key(&secret::random::<16>()),
             ended: RwLock::default(),
         }
     }
-}
 
-impl Revocations {
     /// The flags of a token; its client's is kept with what all its tokens share.
     pub fn lifelines(&self, token: &str, authorization: Option<&str>, client: u32, subject: &str) -> Lifelines {
         let token = self.bucket([KINDS[0], token]);
@@ -163,7 +101,7 @@ impl Revocations {
     fn bucket(&self, target: [&str; 2]) -> u32 {
         let mut place = self.places;
         target.iter().for_each(|part| place.write(part.as_bytes()));
-        (place.finish() % BUCKETS as u64) as u32
+        (place.finish() % self.flags.len() as u64) as u32
     }
 
     /// The flag that `target` raises: access of a user to an app has none of its own, so that no token carries more.
@@ -210,13 +148,15 @@ impl Revocations {
         ties.iter().any(raised) && self.one_has_ended(targets, issued)
     }
 
-    /// Flips the flag of what `ending` names.
-    pub fn end(&self, Ending { target, before, until }: &Ending) {
+    /// Flips the flag of what `ending` names; whether it was not known to reach so far.
+    pub fn end(&self, Ending { target, before, until }: &Ending) -> bool {
         let (before, until) = (*before, *until);
         let mut ended = self.ended.write().unwrap_or_else(PoisonError::into_inner);
-        let known = ended.entry(target.clone()).or_insert((before, until));
+        let known = ended.entry(target.clone()).or_insert((Timestamp::FIRST, until));
+        let news = known.0 < before;
         *known = (known.0.max(before), known.1.max(until));
         self.flags[self.flag(target) as usize].fetch_max(before.0, Ordering::AcqRel);
+        news
     }
 
     /// Forgets what ended tokens that have expired anyway.
@@ -244,11 +184,11 @@ impl Revocations {
         }
     }
 
-    /// Takes up one stored record; `false` if it is not one of ours.
-    pub fn restore(&self, record: &Record) -> bool {
-        let ending = Ending::stored(record);
-        ending.iter().for_each(|ending| self.end(ending));
-        ending.is_some()
+    /// Takes up one stored record: what it says, and whether that was news. `None` if it is not one of ours.
+    pub fn restore(&self, record: &Record) -> Option<(Ending, bool)> {
+        let ending = Ending::stored(record)?;
+        let news = self.end(&ending);
+        Some((ending, news))
     }
 
     /// The key prefix of the stored records.
@@ -268,7 +208,7 @@ mod tests {
 
     #[test]
     fn an_end_is_felt_by_its_target_alone_and_up_to_its_instant() {
-        let all = Revocations::default();
+        let all = Revocations::beside_a_cache_of(0);
         assert!(!ended(&all, ["a", "app", "alice"], 10));
         all.end(&Ending { target: "subject/alice".to_owned(), before: Timestamp(10), until: Timestamp(100) });
         assert!(ended(&all, ["a", "app", "alice"], 10) && !ended(&all, ["a", "app", "alice"], 11));
@@ -281,7 +221,7 @@ mod tests {
 
     #[test]
     fn targets_that_share_a_flag_do_not_end_one_another() {
-        let all = Revocations::default();
+        let all = Revocations::beside_a_cache_of(0);
         let twin = (0..).map(|n| format!("t{n}")).find(|t| {
             let [_, other, ..] = targets(["", t, "", ""]);
             t != "t0" && all.bucket([&other, ""]) == all.bucket(["authorization/t0", ""])
@@ -296,7 +236,7 @@ mod tests {
 
     #[test]
     fn the_access_of_one_user_to_one_app_ends_alone_and_not_what_has_an_authorization() {
-        let all = Revocations::default();
+        let all = Revocations::beside_a_cache_of(0);
         let is = |authorization: Option<&str>, client: &str, subject: &str, issued| {
             let names = ["t", authorization.unwrap_or("t"), client, subject];
             all.has_ended(all.lifelines("t", authorization, all.client(client), subject), Timestamp(issued), names)
@@ -312,27 +252,12 @@ mod tests {
         assert!(!is(None, "a/b", "c/d", 10));
     }
 
-    #[tokio::test]
-    async fn f14_an_end_by_a_clock_that_is_behind_weakens_none_that_is_stored() {
-        let store = crate::store::memory::MemoryStore::default();
-        let until = Timestamp(100);
-        for before in [9, 5] {
-            let ending = Ending { target: "subject/alice".to_owned(), before: Timestamp(before), until };
-            let changes = Ending::changes(&[ending], &store).await.unwrap();
-            store.commit(crate::store::Changes(changes), Timestamp(1)).await.unwrap();
-        }
-        let record = store.get("revoked/subject/alice", Timestamp::FIRST).await.unwrap().unwrap();
-        let stored = Ending::stored(&record).unwrap();
-        assert_eq!((stored.before, stored.until), (Timestamp(9), until));
-        assert_eq!(record.expires, Some(Timestamp(100 + LONGER)));
-    }
-
     #[test]
     fn a_stored_end_is_taken_up_again() {
-        let all = Revocations::default();
+        let all = Revocations::beside_a_cache_of(0);
         let ending = Ending { target: "authorization/a".to_owned(), before: Timestamp(5), until: Timestamp(50) };
-        let Change::Put(record, _) = ending.change() else { panic!("a record") };
-        assert!(all.restore(&record));
+        assert_eq!(all.restore(&ending.record()), Some((ending.clone(), true)));
+        assert_eq!(all.restore(&ending.record()), Some((ending, false)));
         assert!(ended(&all, ["a", "app", "x"], 5));
     }
 }
