@@ -270,6 +270,41 @@ async fn the_hybrid_flow_s_names_are_those_of_the_plain_flows_where_the_app_has_
 }
 
 #[tokio::test]
+async fn s15_a_person_is_asked_for_everything_in_one_line_and_a_refresh_token_has_two_names() {
+    let w = world().await;
+    w.reload(|policy| {
+        let mut client = connected("everything");
+        client.scopes = ScopeSet::of(&["full", "refresh_token"]);
+        let client = policy.widened(client);
+        policy.clients.insert("everything".into(), Arc::new(client));
+    });
+    for (language, words) in [("en", "Do everything that you may do"), ("de", "Alles tun, was Sie tun dürfen")] {
+        let mut b = Browser::new(&w);
+        b.headers.push(("accept-language", language.to_owned()));
+        let page = b.visit(&authorize("everything", &[("scope", "full offline_access")])).await;
+        let page = b.sign_in(&page, "alice").await;
+        let asked: Vec<&str> = page.body.split("<li>").skip(1).map(|li| li.split('<').next().unwrap()).collect();
+        assert!(asked.len() == 2 && asked[0] == words, "{asked:?}");
+    }
+    let body = signed_in(&w, "everything", &[("scope", "full offline_access")]).await;
+    let scope = text(&body, "scope");
+    assert!(scope.contains("chatter_api") && scope.contains("refresh_token") && !scope.contains("offline"), "{scope}");
+    // A refresh may ask for a part of it, by either name, and never for more.
+    let refresh = |scope: &'static str| {
+        let (w, token) = (&w, text(&body, "refresh_token"));
+        async move {
+            let who = [("client_id", "everything"), ("client_secret", SECRET), ("grant_type", "refresh_token")];
+            self::token(w, &[&who[..], &[("refresh_token", token), ("scope", scope)]].concat()).await.1
+        }
+    };
+    assert_eq!(refresh("unknown").await["error"], "invalid_scope");
+    assert_eq!(refresh("api offline_access").await["scope"], "api refresh_token");
+    // Whoever said yes to a part is asked again for the whole.
+    let narrow = signed_in(&w, "everything", &[("scope", "api"), ("prompt", "consent")]).await;
+    assert_eq!(narrow["scope"], "api");
+}
+
+#[tokio::test]
 async fn signature_by_a_named_secret_where_the_request_carries_none() {
     let w = world().await;
     for (client, signs) in [("named", true), ("consumer", false)] {

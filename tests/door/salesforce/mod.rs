@@ -4,6 +4,7 @@ mod errors;
 mod flows;
 mod identity;
 mod password;
+mod scopes;
 mod single_access;
 
 use super::people::{
