@@ -100,10 +100,12 @@ pub fn read(body: &[u8]) -> Result<Call, Fault> {
     }
 }
 
-/// What a refusal of the username-password flow is called here.
+/// What a refusal of the username-password flow is called here: each code is one of the schema's, since toolkits with types
+/// read no other.
 pub fn fault(error: &OAuthError) -> Fault {
     match (error.situation, error.code) {
-        (Some(Situation::RateLimited), _) => ("LOGIN_RATE_EXCEEDED", "login rate exceeded"),
+        (Some(Situation::RateLimited), _) => ("PASSWORD_LOCKOUT", "login rate exceeded"),
+        (Some(Situation::IpRestricted), _) => ("LOGIN_DURING_RESTRICTED_DOMAIN", "ip restricted"),
         (_, Code::TemporarilyUnavailable | Code::ServerError) => UNAVAILABLE,
         _ => ("INVALID_LOGIN", "Invalid username, password, security token; or user locked out."),
     }
@@ -159,7 +161,7 @@ pub fn logged_out(api: Api) -> String {
 /// A refusal; its HTTP status is 500 (SOAP 1.1 §6.2). Toolkits find its class by the name of the detail's element.
 pub fn refused((code, message): Fault, api: Api) -> String {
     let class = match code {
-        "INVALID_LOGIN" | "LOGIN_RATE_EXCEEDED" => "LoginFault",
+        "INVALID_LOGIN" | "PASSWORD_LOCKOUT" | "LOGIN_DURING_RESTRICTED_DOMAIN" => "LoginFault",
         _ => "UnexpectedErrorFault",
     };
     let fault = format!(

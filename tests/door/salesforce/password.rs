@@ -143,7 +143,10 @@ async fn s20_s59_username_password_is_off_by_default_and_guessed_at_no_faster_th
     }
     assert_eq!(by_password(&w, "console", TOKEN, "alice", right).await.1["error"], "rate_limit_exceeded", "S59");
     let (status, fault) = soap(&w, &login("alice", right)).await;
-    assert!(status == 500 && fault.contains("LOGIN_RATE_EXCEEDED"), "S59 one throttle for every path: {fault}");
+    assert!(
+        status == 500 && fault.contains("sf:PASSWORD_LOCKOUT") && fault.contains("login rate exceeded"),
+        "S59 one throttle for every path: {fault}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
