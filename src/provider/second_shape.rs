@@ -51,7 +51,7 @@ impl Provider {
             {
                 not_allowed(&[&Method::POST])
             }
-            Door::SingleAccess => match identity::bearer(&request, &cx).await {
+            Door::SingleAccess => match identity::bearer(&request, identity::From::Request, &cx).await {
                 Ok((holder, _)) => settle("single_access", &cx, link(&request, &holder, &cx).await.map(Some)),
                 Err(refused) => person(Err(refused)),
             },
@@ -81,8 +81,7 @@ impl Provider {
 async fn authorize(mut request: Request<Bytes>, cx: &Cx) -> Response<Bytes> {
     if request.method() == Method::POST {
         let form = request::body(&request).await.unwrap_or_default();
-        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-        return web::Visit::without_session(&request, cx).redirect(&format!("{AUTHORIZE}?{query}"));
+        return web::Visit::without_session(&request, cx).redirect(&format!("{AUTHORIZE}?{}", web::in_address(form)));
     }
     let query = request::authorization(request.uri().query().unwrap_or_default().as_bytes(), &cx.policy);
     match Uri::try_from(format!("{}?{query}", paths::AUTHORIZE)) {
