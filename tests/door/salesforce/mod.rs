@@ -5,6 +5,7 @@ mod flows;
 mod identity;
 mod password;
 mod scopes;
+mod sf;
 mod single_access;
 
 use super::people::{
