@@ -87,7 +87,7 @@ fn asked_for(request: &Request<Bytes>) -> String {
 }
 
 /// `host` or `host:port` that the request was sent to, lower case.
-fn authority(request: &Request<Bytes>) -> String {
+pub fn authority(request: &Request<Bytes>) -> String {
     let named = request.uri().authority().map(|a| a.as_str());
     let header = request.headers().get(header::HOST).and_then(|h| h.to_str().ok());
     named.or(header).unwrap_or_default().to_ascii_lowercase()
