@@ -147,6 +147,8 @@ pub struct SalesforceRules {
     pub query_tokens: bool,
     /// The hybrid flow's names stand for those of the plain flows.
     pub hybrid: bool,
+    /// Accepted `aud` values of its assertions besides our own, in place of those for everybody.
+    pub audiences: Option<Vec<String>>,
     /// Those of its scopes that its file does not name: `full` or `id` stands for them.
     pub implied: ScopeSet,
     /// The plain consumer secret, where the app's file names it by environment variable or file: signs answers to

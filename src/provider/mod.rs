@@ -35,7 +35,7 @@ use crate::{
     log::Log,
     login::Login,
     metrics::Metrics,
-    model::{ClientCertificate, Wire},
+    model::{Client, ClientCertificate, Wire},
     policy::{Policy, SharedPolicy, in_force::InForce, route::RESOURCE_METADATA},
     salesforce,
     secret::Digest,
@@ -83,12 +83,12 @@ pub struct Cx {
 }
 
 impl Cx {
-    /// What assertions must hold to.
-    pub fn rules(&self) -> Rules {
+    /// What assertions that `client` brings must hold to.
+    pub fn rules(&self, client: &Client) -> Rules {
         let issuer = &self.policy.issuer;
         let own = vec![issuer.to_string(), format!("{issuer}/"), format!("{issuer}{}", paths::TOKEN)];
         match (&self.policy.salesforce, self.wire) {
-            (Some(settings), Wire::Salesforce) => salesforce::assertion::rules(issuer, settings, &own),
+            (Some(settings), Wire::Salesforce) => salesforce::assertion::rules(issuer, settings, client, &own),
             _ => Rules::standard(own),
         }
     }

@@ -257,6 +257,7 @@ pub fn read(file: &Path, text: &str) -> Result<Client, Vec<Mistake>> {
             query_parameters: raw.salesforce.query_parameters,
             query_tokens: raw.salesforce.query_tokens,
             hybrid: raw.salesforce.hybrid,
+            audiences: raw.salesforce.audiences,
             // What that is depends on the rest of the configuration.
             implied: Default::default(),
             secret: plain,

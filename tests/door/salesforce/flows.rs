@@ -124,6 +124,18 @@ async fn s36_s37_jwt_bearer_takes_what_these_clients_sign_and_takes_it_once() {
     w.clock.advance(9);
     let late = json!({"iss": "app", "sub": "alice", "aud": format!("{INSTANCE}{TOKEN}"), "exp": now - 170});
     assert_eq!(send(late).await.0, 400, "S37: remembered as long as it holds");
+    // An app may have aliases of its own, and then no other.
+    let before = w.policy.load_full();
+    w.reload(|policy| {
+        let mut client = (*policy.clients["app"]).clone();
+        client.salesforce.audiences = Some(vec!["https://test.salesforce.com".to_owned()]);
+        policy.clients.insert("app".into(), Arc::new(client));
+    });
+    for (aud, status) in [("https://test.salesforce.com", 200), (alias, 400), ("https://id.example", 200)] {
+        let claims = json!({"iss": "app", "sub": "alice", "aud": aud, "exp": now + 150});
+        assert_eq!(send(claims).await.0, status, "S36 {aud}");
+    }
+    w.policy.store(before);
     for (claims, error) in [
         (json!({"iss": "app", "sub": "alice", "aud": format!("{alias}/"), "exp": now + 100}), "audience is invalid"),
         (json!({"iss": "app", "sub": "alice", "aud": alias, "exp": "soon"}), "invalid assertion"),
@@ -227,9 +239,26 @@ async fn s12_immediate_shows_no_page_and_a_posted_request_comes_again() {
     let (path, query) = immediate.split_once('?').unwrap();
     let fields: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
     let fields: Vec<(&str, &str)> = fields.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-    let again = b.post(path, &fields).await;
+    let mut with_secrets = fields.clone();
+    with_secrets.extend([("client_secret", SECRET), ("password", "mine"), ("code_verifier", "v")]);
+    let again = b.post(path, &with_secrets).await;
     assert!(again.to.starts_with("/services/oauth2/authorize?"), "{}", again.to);
+    let half = b.post(&format!("{path}?{}", query.split_once('&').unwrap().0), &fields[1..]).await;
+    assert!(answer(&b.visit(&half.to).await).contains_key("code"), "{}", half.to);
+    let twice = b.post(&immediate, &fields).await;
+    assert_eq!(b.visit(&twice.to).await.status, 400, "S6");
+    for secret in ["secret", "mine", "verifier"] {
+        assert!(!again.to.contains(secret), "S16 {}", again.to);
+    }
     assert!(answer(&b.visit(&again.to).await).contains_key("code"));
+    // Where the APIs are nobody signs in: both ways lead home.
+    let mut there = Browser::new(&w);
+    there.host = INSTANCE.strip_prefix("https://").unwrap();
+    for shown in [there.get(&immediate).await, there.post(path, &fields).await] {
+        assert!(shown.to.starts_with("https://id.example/services/oauth2/authorize?"), "{}", shown.to);
+        let home = shown.to.strip_prefix("https://id.example").unwrap();
+        assert!(answer(&b.visit(home).await).contains_key("code"), "{}", shown.to);
+    }
     // A new yes is asked for where the scopes grow.
     let wider = authorize("consumer", &[("immediate", "true"), ("prompt", "login"), ("scope", "full refresh_token")]);
     let code = answer(&b.get(&wider).await);
