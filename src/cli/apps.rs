@@ -52,6 +52,9 @@ pub enum Command {
     Revoke {
         /// The app's `client_id`.
         client: String,
+        /// Only what this user gave it, and every token that it got for them.
+        #[arg(long)]
+        user: Option<String>,
     },
     /// Make a client secret of 256 bits: the app gets the secret, its file gets the digest.
     NewSecret,
@@ -103,9 +106,17 @@ pub fn run(config: &Path, command: Command) -> Result<(), String> {
             );
             Ok(())
         }
-        Command::Revoke { client } => {
-            let ended = desk::at(config, async |o| o.revoke_app(&client).await)?;
-            println!("{ended} authorizations of {client} ended, and every token of it");
+        Command::Revoke { client, user } => {
+            match &user {
+                Some(user) => {
+                    let ended = desk::at(config, async |o| o.revoke_pair(&client, user).await)?;
+                    println!("{ended} authorizations of {user} for {client} ended, and every token of it for them");
+                }
+                None => {
+                    let ended = desk::at(config, async |o| o.revoke_app(&client).await)?;
+                    println!("{ended} authorizations of {client} ended, and every token of it");
+                }
+            }
             Ok(())
         }
         Command::NewSecurityToken => {

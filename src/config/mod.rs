@@ -201,7 +201,7 @@ pub fn load(main: &Path) -> Result<Loaded, Vec<Mistake>> {
             let salesforce = salesforce.map(Arc::new);
             let registration = registration.map(Arc::new);
             let decided = Policy::default();
-            let policy = Policy {
+            let mut policy = Policy {
                 issuer,
                 clients,
                 users,
@@ -219,10 +219,28 @@ pub fn load(main: &Path) -> Result<Loaded, Vec<Mistake>> {
                 barred: decided.barred,
                 registered: decided.registered,
             };
+            imply(&mut policy);
             let warnings = warning::all(&policy, settings.admin_api.as_ref().map(|a| a.audience.as_str()));
             Ok(Loaded { settings, policy, certificates, warnings })
         }
         _ => Err(mistakes),
+    }
+}
+
+/// Gives apps what their scopes stand for, which the rest of the configuration says.
+fn imply(policy: &mut Policy) {
+    if policy.salesforce.is_none() {
+        return;
+    }
+    let stand_for_more = |scopes: &ScopeSet| scopes.contains("full") || scopes.contains("id");
+    let known = policy.clone();
+    for client in policy.clients.values_mut().filter(|client| stand_for_more(&client.scopes)) {
+        *client = Arc::new(known.widened(Client::clone(client)));
+    }
+    if let Some(rules) = &mut policy.registration {
+        let audience = rules.app.get("audience").and_then(toml::Value::as_str).unwrap_or_default();
+        let implied = known.implied(&rules.scopes, audience);
+        *rules = Arc::new(Registration { implied, ..Registration::clone(rules) });
     }
 }
 

@@ -111,6 +111,7 @@ pub fn read(raw: RegistrationTable, found: &mut Findings<'_>) -> Registration {
         open: raw.open,
         grants: raw.grants,
         scopes: allowed,
+        implied: Default::default(),
         redirect_uris: raw.redirect_uris,
         auth_methods: raw.auth_methods,
         most: raw.most,
@@ -143,7 +144,7 @@ fn make(registered: &Registered, rules: &Registration) -> Result<Client, Unfit> 
     let uris: Vec<&str> = uris.into_iter().filter(|u| rules.redirect_uris.contains(&RedirectKind::of(u))).collect();
     let may = |g: &&str| rules.grants.contains(*g) && (*g != "authorization_code" || !uris.is_empty());
     let grants: Vec<&str> = said.grant_types.iter().map(String::as_str).filter(may).collect();
-    let scopes = said.scope.split(' ').filter(|s| rules.scopes.contains(s)).collect();
+    let scopes = said.scope.split(' ').filter(|s| rules.scopes.contains(s) || rules.implied.contains(s)).collect();
     let auth = match said.token_endpoint_auth_method.as_str() {
         "none" => "none",
         "private_key_jwt" => "private_key_jwt",

@@ -34,8 +34,8 @@ impl Grant for ClientCredentials {
             client: client.clone(),
             subject,
             scopes: match cx.wire {
-                Wire::Standard => client.scopes.clone(),
-                Wire::Salesforce => without_person(&client.scopes),
+                Wire::Standard => client.grantable(Wire::Standard).into_owned(),
+                Wire::Salesforce => without_person(client),
             },
             changes: Vec::new(),
             endings: Vec::new(),

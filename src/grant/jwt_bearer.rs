@@ -40,8 +40,9 @@ impl Grant for JwtBearer {
             if public == "audience is invalid" { error } else { error.of(Situation::BadAssertion) }
         };
         let client = request.client.ok_or_else(|| refused(Refusal::Issuer))?;
-        let verified = assertion::verify(jws, &client.id, &client.keys, &cx.rules(), client.assertion_lifetime, cx.now)
-            .map_err(refused)?;
+        let verified =
+            assertion::verify(jws, &client.id, &client.keys, &cx.rules(client), client.assertion_lifetime, cx.now)
+                .map_err(refused)?;
         let scopes = approved(client, &verified.subject, cx).await?;
         let more = More { may_act: may_act(&verified.claims)?, ..More::default() };
         Ok(Redeemed {

@@ -321,14 +321,14 @@ pub async fn approved(client: &Client, user: &str, cx: &Cx) -> Result<ScopeSet, 
         Approval::Admin(allowed) if known.permissions.is_disjoint(allowed) => {
             refused("not admin approved", Situation::NotAdminApproved)
         }
-        Approval::Admin(_) => Ok(client.scopes.clone()),
+        Approval::Admin(_) => Ok(client.grantable(cx.wire).into_owned()),
         Approval::SelfAuthorized => {
             let Some(record) = cx.store.get(&approval_key(&client.id, user), cx.now).await? else {
                 return refused("no recorded approval", Situation::NotApproved);
             };
             let approved = match stored::<Consent>(&record)?.scopes {
                 Some(scopes) => ScopeSet::parse(&scopes).unwrap_or_default().intersection(&client.scopes),
-                None => return Ok(client.scopes.clone()),
+                None => return Ok(client.grantable(cx.wire).into_owned()),
             };
             if cx.wire == Wire::Salesforce && !reaches_offline(&approved) {
                 return refused("approved without refresh_token", Situation::NotApproved);

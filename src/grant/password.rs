@@ -48,7 +48,7 @@ impl Grant for Password {
         Ok(Redeemed {
             client: client.clone(),
             subject,
-            scopes: client.scopes.clone(),
+            scopes: client.grantable(cx.wire).into_owned(),
             changes: Vec::new(),
             endings: Vec::new(),
             held: None,

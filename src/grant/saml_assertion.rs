@@ -39,7 +39,7 @@ impl Grant for SamlAssertion {
         let partner = cx.policy.saml.usable(&passed.issuer, cx.now).map_err(invalid)?;
         may_grant(partner)?;
         let verified = passed.verify(&partner.idp.keys).map_err(invalid)?;
-        let accepted = exchanged(&verified, &partner.idp.entity, client.assertion_lifetime, cx)?;
+        let accepted = exchanged(&verified, &partner.idp.entity, client, cx)?;
         let subject = spoken_for(partner, &verified, cx).await?;
         let scopes = approved(client, &subject, cx).await?;
         Ok(Redeemed {

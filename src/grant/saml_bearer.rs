@@ -73,12 +73,12 @@ pub async fn spoken(field: &str, client: &Client, cx: &Cx) -> Result<Spoken, OAu
             may_grant(partner)?;
             cx.policy.saml.usable(&passed.issuer, cx.now).map_err(invalid)?;
             let verified = passed.verify(&partner.idp.keys).map_err(invalid)?;
-            let accepted = exchanged(&verified, &partner.idp.entity, client.assertion_lifetime, cx)?;
+            let accepted = exchanged(&verified, &partner.idp.entity, client, cx)?;
             let once = once(&verified, &accepted);
             (spoken_for(partner, &verified, cx).await?, accepted, once)
         }
         None => {
-            let (verified, accepted) = of_app(&passed, &client.id, client.assertion_lifetime, cx)?;
+            let (verified, accepted) = of_app(&passed, client, cx)?;
             let once = once(&verified, &accepted);
             (accepted.name_id.value.clone(), accepted, once)
         }
@@ -114,42 +114,49 @@ pub fn decode(field: &str) -> Result<Vec<u8>, Refused> {
 
 /// Verifies an assertion with which `client` proves who it is, and returns the write that makes it usable once
 /// (RFC 7522 §2.2).
-pub fn proves(field: &str, client: &str, longest: i64, cx: &Cx) -> Result<Change, OAuthError> {
+pub fn proves(field: &str, client: &Client, cx: &Cx) -> Result<Change, OAuthError> {
     let bytes = decode(field).map_err(invalid)?;
     let passed = read(&bytes, Kind::Assertion).map_err(invalid)?;
-    let (verified, accepted) = of_app(&passed, client, longest, cx)?;
-    if accepted.name_id.value != client {
+    let (verified, accepted) = of_app(&passed, client, cx)?;
+    if accepted.name_id.value != *client.id {
         return Err(invalid(format_args!("its subject is {:?}, not the app", accepted.name_id.value)));
     }
     Ok(once(&verified, &accepted))
 }
 
 /// Verifies an assertion that `client` issued with its registered certificate (RFC 7522 §3).
-fn of_app(passed: &Passed<'_>, client: &str, longest: i64, cx: &Cx) -> Result<(Verified, Accepted), OAuthError> {
+fn of_app(passed: &Passed<'_>, client: &Client, cx: &Cx) -> Result<(Verified, Accepted), OAuthError> {
     let none = TrustedKeys::none();
-    let keys = cx.policy.saml.apps.get(client).unwrap_or(&none);
+    let keys = cx.policy.saml.apps.get(&*client.id).unwrap_or(&none);
     let verified = passed.verify(keys).map_err(invalid)?;
-    let accepted = exchanged(&verified, client, longest, cx)?;
+    let accepted = exchanged(&verified, &client.id, client, cx)?;
     Ok((verified, accepted))
 }
 
 /// Names of ours and addresses of ours: an assertion for the token endpoint is for one of the first, and to be delivered
-/// to one of the second.
-pub fn ours(policy: &Policy, wire: Wire) -> (Vec<String>, Vec<String>) {
+/// to one of the second. An app may have names of its own for us.
+pub fn ours(policy: &Policy, wire: Wire, client: Option<&Client>) -> (Vec<String>, Vec<String>) {
     let mut recipients = vec![format!("{}{}", policy.issuer, paths::TOKEN)];
     if let (Wire::Salesforce, Some(second)) = (wire, &policy.salesforce) {
         recipients.extend([&*policy.issuer, &second.instance_url].map(|host| format!("{host}{}", salesforce::TOKEN)));
     }
-    let mut audiences = rules(policy, wire).audiences;
+    let mut audiences = rules(policy, wire, client).audiences;
     audiences.extend(policy.saml.sp.as_ref().map(|sp| sp.entity.clone()));
     (audiences, recipients)
 }
 
-/// Judges an assertion by the rules of RFC 7522 §3.
-pub fn exchanged(verified: &Verified, issuer: &str, longest: i64, cx: &Cx) -> Result<Accepted, OAuthError> {
-    let (audiences, recipients) = ours(&cx.policy, cx.wire);
+/// Judges an assertion of `issuer` for `client` by the rules of RFC 7522 §3.
+pub fn exchanged(verified: &Verified, issuer: &str, client: &Client, cx: &Cx) -> Result<Accepted, OAuthError> {
+    let (audiences, recipients) = ours(&cx.policy, cx.wire, Some(client));
     let (audiences, recipients) = (audiences.as_slice(), recipients.as_slice());
-    let expected = Expected { now: cx.now, issuer, audiences, recipients, asked: Asked::Token, longest };
+    let expected = Expected {
+        now: cx.now,
+        issuer,
+        audiences,
+        recipients,
+        asked: Asked::Token,
+        longest: client.assertion_lifetime,
+    };
     judge(verified, expected).map_err(|broken| {
         let Broken { rule, .. } = &broken;
         let public = match rule {

@@ -1,7 +1,9 @@
 //! Connected apps (OAuth clients, RFC 6749 §2).
-use super::{CertificateName, Exchange, Level, Policies, ScopeSet, Wire, verification_key::VerificationKey};
+use super::{
+    CertificateName, Confirmation, Exchange, Level, Policies, ScopeSet, Wire, verification_key::VerificationKey,
+};
 use crate::secret::{Digest, Plain};
-use std::{collections::BTreeSet, sync::Arc};
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 /// How a client proves who it is (OIDC Core §9 names).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
@@ -71,7 +73,7 @@ pub struct Client {
     pub keys: Vec<VerificationKey>,
     /// Grant types it may use.
     pub grants: BTreeSet<String>,
-    /// The most it may be granted.
+    /// The most it may be granted, in whichever way.
     pub scopes: ScopeSet,
     /// Who may use it.
     pub approval: Approval,
@@ -104,6 +106,24 @@ pub struct Client {
 }
 
 impl Client {
+    /// The most that it may be granted by a request of this shape: along the Salesforce paths its scopes stand for
+    /// others too.
+    pub fn grantable(&self, wire: Wire) -> Cow<'_, ScopeSet> {
+        match wire {
+            Wire::Standard if !self.salesforce.implied.is_empty() => {
+                Cow::Owned(self.scopes.without(&self.salesforce.implied))
+            }
+            Wire::Standard | Wire::Salesforce => Cow::Borrowed(&self.scopes),
+        }
+    }
+
+    /// Whether what `cnf` says is as much as its tokens have to be bound to.
+    pub fn binds(&self, cnf: Option<&Confirmation>) -> bool {
+        let key = || cnf.is_some_and(|cnf| cnf.jkt.is_some() || cnf.jwk.is_some());
+        let certificate = || cnf.is_some_and(|cnf| cnf.certificate.is_some() || cnf.jwk.is_some());
+        (!self.dpop_bound || key()) && (!self.certificate_bound || certificate())
+    }
+
     /// Whether it has to prove who it is before it is served by `grant_type`.
     pub fn must_authenticate(&self, grant_type: &str, wire: Wire) -> bool {
         let rules = &self.policies.secret;
@@ -118,7 +138,7 @@ impl Client {
     }
 }
 
-/// Leniencies that are off unless an app's file turns them on, and the key of `signature`.
+/// Leniencies that are off unless an app's file turns them on, what its scopes stand for, and the key of `signature`.
 #[derive(Clone, Debug, Default)]
 pub struct SalesforceRules {
     /// Parameters of the token endpoint may stand in the query of an empty POST.
@@ -127,6 +147,10 @@ pub struct SalesforceRules {
     pub query_tokens: bool,
     /// The hybrid flow's names stand for those of the plain flows.
     pub hybrid: bool,
+    /// Accepted `aud` values of its assertions besides our own, in place of those for everybody.
+    pub audiences: Option<Vec<String>>,
+    /// Those of its scopes that its file does not name: `full` or `id` stands for them.
+    pub implied: ScopeSet,
     /// The plain consumer secret, where the app's file names it by environment variable or file: signs answers to
     /// requests that do not carry it.
     pub secret: Option<Plain>,

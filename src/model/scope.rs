@@ -46,6 +46,18 @@ impl ScopeSet {
         Self(self.0.iter().filter(|t| other.contains(t)).cloned().collect())
     }
 
+    /// The tokens in either set.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        Self::of(&self.iter().chain(other.iter()).collect::<Vec<_>>())
+    }
+
+    /// The tokens that are not in `other`.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        Self(self.0.iter().filter(|t| !other.contains(t)).cloned().collect())
+    }
+
     /// Whether there is no token.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -1,6 +1,6 @@
 //! What people see: server-rendered pages that need no script, in their language, under the operator's brand.
 use crate::{
-    policy::{Policy, people::Brand},
+    policy::{Policy, people::Brand, salesforce::of_full},
     provider::error::{Code, OAuthError},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -33,6 +33,9 @@ const STYLE: &str = include_str!("style.css");
 const SUBMIT: &str = "document.forms[0].submit()";
 const LANGUAGES: [(&str, &str); 2] =
     [("en", include_str!("languages/en.toml")), ("de", include_str!("languages/de.toml"))];
+
+/// The scope that stands for nearly all others.
+const FULL: &str = "full";
 
 type Texts = BTreeMap<String, String>;
 
@@ -156,7 +159,8 @@ pub fn style(brand: &Brand) -> String {
     STYLE.replace("#1d4ed8", &brand.colour).replace("#8ab4ff", &brand.colour_dark)
 }
 
-/// Scopes in plain words: `(scope, text)`; the operator's words, ours for the standard ones, or the bare name.
+/// Scopes in plain words: `(scope, text)`; the operator's words, ours for the standard ones, or the bare name. Where
+/// `full` stands for all but a refresh token, nobody is asked for its parts.
 pub fn scopes_in_words<'a>(
     scopes: impl Iterator<Item = &'a str>,
     language: &str,
@@ -166,9 +170,14 @@ pub fn scopes_in_words<'a>(
     let words = |scope: &str| {
         let own = policy.people.scopes.get(scope);
         let own = own.and_then(|by| by.get(language).or_else(|| by.get("en")).or_else(|| by.values().next()));
-        own.or_else(|| texts.get(&format!("scope_{scope}"))).cloned().unwrap_or_else(|| scope.to_owned())
+        let standard = || texts.get(&format!("scope_{scope}"));
+        let salesforce = || policy.salesforce.as_ref().and_then(|_| texts.get(&format!("salesforce_{scope}")));
+        own.or_else(standard).or_else(salesforce).cloned().unwrap_or_else(|| scope.to_owned())
     };
-    scopes.map(|scope| (scope, words(scope))).collect()
+    let all: Vec<&str> = scopes.collect();
+    let full = policy.salesforce.is_some() && all.contains(&FULL);
+    let told = |scope: &&str| !full || *scope == FULL || !of_full(scope);
+    all.into_iter().filter(told).map(|scope| (scope, words(scope))).collect()
 }
 
 /// A QR code as SVG.

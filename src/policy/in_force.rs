@@ -63,7 +63,7 @@ impl Made {
             Some((known, client)) if Arc::ptr_eq(known, app) => client.clone(),
             _ => {
                 let rules = configured.registration.as_deref()?;
-                let client = (rules.make)(app, rules).ok().map(Arc::new);
+                let client = (rules.make)(app, rules).ok().map(|client| Arc::new(configured.widened(client)));
                 self.0.insert(app.client_id.clone(), (app.clone(), client.clone()));
                 client
             }

@@ -39,6 +39,8 @@ pub struct Registration {
     pub grants: BTreeSet<String>,
     /// Scopes that may be had.
     pub scopes: ScopeSet,
+    /// What those stand for: an app may ask for it by name.
+    pub implied: ScopeSet,
     /// Redirect URIs that may be had.
     pub redirect_uris: BTreeSet<RedirectKind>,
     /// `token_endpoint_auth_method` values that may be had, the first of them where none is named and the standard's

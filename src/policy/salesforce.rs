@@ -1,6 +1,36 @@
 //! What the Salesforce profile needs to know of the organization that it plays.
-use crate::secret::Digest;
+use super::Policy;
+use crate::{
+    model::{Client, ScopeSet},
+    secret::Digest,
+};
 use std::sync::Arc;
+
+/// Scopes that ask for a refresh token.
+pub const OFFLINE: [&str; 2] = ["refresh_token", "offline_access"];
+/// What `id` stands for.
+pub const OF_ID: [&str; 4] = ["profile", "email", "address", "phone"];
+/// Scopes of Salesforce's own that `full` stands for.
+const OF_FULL: [&str; 13] = [
+    "api",
+    "web",
+    "id",
+    "openid",
+    "profile",
+    "email",
+    "address",
+    "phone",
+    "custom_permissions",
+    "visualforce",
+    "chatter_api",
+    "content",
+    "lightning",
+];
+
+/// Whether `full` may stand for `scope`: for no refresh token, and not for administration of this very server.
+pub fn of_full(scope: &str) -> bool {
+    !OFFLINE.contains(&scope) && !scope.starts_with("portcullis:")
+}
 
 const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 /// Characters of an identifier without its check.
@@ -53,6 +83,38 @@ impl Salesforce {
     /// The identity URL, which clients take the two identifiers from.
     pub fn identity_url(&self, username: &str) -> String {
         format!("{}/id/{}/{}", self.instance_url, self.organization_id(), self.user_id(username))
+    }
+}
+
+impl Policy {
+    /// What `named`, scopes of an app whose tokens are for `audience`, stands for besides, where the Salesforce paths are
+    /// on: `full` for Salesforce's own and all that the routes of that resource ask for, `id` for what is known of a
+    /// person.
+    pub fn implied(&self, named: &ScopeSet, audience: &str) -> ScopeSet {
+        if self.salesforce.is_none() {
+            return ScopeSet::default();
+        }
+        let mut all: Vec<&str> = Vec::new();
+        if named.contains("id") {
+            all.extend(OF_ID);
+        }
+        if named.contains("full") {
+            all.extend(OF_FULL);
+            for route in self.routes.iter().filter(|route| *route.resource == *audience) {
+                let asked = std::iter::once(&route.requirement).chain(route.per_method.iter().map(|(_, r)| r));
+                all.extend(asked.flat_map(|r| r.all.iter().chain(r.any.iter())));
+            }
+        }
+        all.retain(|scope| of_full(scope) && !named.contains(scope));
+        ScopeSet::of(&all)
+    }
+
+    /// `client` with what its scopes stand for.
+    #[must_use]
+    pub fn widened(&self, mut client: Client) -> Client {
+        client.salesforce.implied = self.implied(&client.scopes, &client.audience);
+        client.scopes = client.scopes.union(&client.salesforce.implied);
+        client
     }
 }
 

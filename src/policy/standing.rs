@@ -4,7 +4,7 @@ use crate::{
     clock::Timestamp,
     issuer::Foreign,
     model::{Approval, Client, Level, User, network::Shown},
-    token::Opened,
+    token::{Opened, revocation::SESSION},
 };
 use std::{net::IpAddr, sync::Arc};
 
@@ -19,7 +19,7 @@ pub struct Standing<'a> {
 impl Policy {
     /// What a token of ours that was opened as `opened` stands on, or `None` where it opens nothing any more: its app or its user is gone or switched off,
     /// the user has none of the profiles any more that the app is for, it was not as sure who sat there as the app asks
-    /// for now, or the app's session timeout is over.
+    /// for now, it is bound to nothing and the app's tokens have to be, or the app's session timeout is over.
     pub fn standing(&self, opened: &Opened, now: Timestamp) -> Option<Standing<'_>> {
         if opened.foreign().is_some() {
             return None;
@@ -51,7 +51,13 @@ impl Policy {
         let over = client.policies.session_timeout.is_some_and(|longest| opened.issued.plus(longest) <= now);
         let wanted = client.interactive.level;
         let sure = machine || wanted == Level::Standard || opened.shown().level >= wanted;
-        (stands && sure && !over).then_some(Standing { client, user })
+        let bound = || {
+            // A browser's session at the gate is no token that anybody could carry away and bind.
+            let session = opened.authorization.as_deref().is_some_and(|id| id.starts_with(SESSION));
+            session || client.binds(opened.special.as_ref().and_then(|special| special.more.cnf.as_ref()))
+        };
+        let unbound = (client.dpop_bound || client.certificate_bound) && !bound();
+        (stands && sure && !over && !unbound).then_some(Standing { client, user })
     }
 
     /// Whether the token of another issuer that was opened as `opened` opens `resource` still: its issuer is trusted by

@@ -69,6 +69,12 @@ pub fn check(params: &Params, cx: &Cx) -> Result<AuthorizationRequest, Refusal> 
     Ok(request)
 }
 
+/// Whether answers for `client` may go to `uri`.
+pub fn is_registered(uri: &str, client: &Client, cx: &Cx) -> bool {
+    let own = &client.interactive.redirect_uris;
+    own.iter().chain(&super::gate_session::redirect_uris(&cx.policy, &client.id)).any(|r| same_redirect_uri(r, uri))
+}
+
 /// Who asks and where the answer may go (S1, S2).
 fn addressee(params: &Params, cx: &Cx) -> Result<(Arc<Client>, String, bool), OAuthError> {
     let bad = |why| OAuthError::new(Code::InvalidRequest, why);
@@ -77,12 +83,12 @@ fn addressee(params: &Params, cx: &Cx) -> Result<(Arc<Client>, String, bool), OA
         OAuthError::new(Code::InvalidClient, "no app is registered under this client_id").of(Situation::UnknownClient)
     };
     let client = cx.policy.clients.get(id).ok_or_else(unknown)?.clone();
-    let gate = super::gate_session::redirect_uris(&cx.policy, id);
-    let mut registered = client.interactive.redirect_uris.iter().chain(&gate);
     match params.get("redirect_uri") {
-        Some(given) if registered.any(|r| same_redirect_uri(r, given)) => Ok((client, given.to_owned(), true)),
+        Some(given) if is_registered(given, &client, cx) => Ok((client, given.to_owned(), true)),
         Some(_) => Err(bad("redirect_uri is not registered for this app").of(Situation::RedirectUriMismatch)),
         None => {
+            let gate = super::gate_session::redirect_uris(&cx.policy, id);
+            let mut registered = client.interactive.redirect_uris.iter().chain(&gate);
             let only = registered.next().cloned();
             match (only, registered.next()) {
                 (Some(only), None) => Ok((client, only, false)),
@@ -140,7 +146,7 @@ fn app(_: &Params, client: &Client, rq: &mut AuthorizationRequest, cx: &Cx) -> R
 }
 
 fn scope(p: &Params, client: &Client, rq: &mut AuthorizationRequest, cx: &Cx) -> Result<(), OAuthError> {
-    rq.scopes = super::token::narrow(p.get("scope"), &client.scopes, cx.wire)?.to_string();
+    rq.scopes = super::token::narrow(p.get("scope"), &client.grantable(cx.wire), cx.wire)?.to_string();
     Ok(())
 }
 
@@ -253,7 +259,7 @@ fn resource(p: &Params, client: &Client, _: &mut AuthorizationRequest, _: &Cx) -
     super::token::resource(p, client)
 }
 
-fn claims(p: &Params, client: &Client, rq: &mut AuthorizationRequest, _: &Cx) -> Result<(), OAuthError> {
+fn claims(p: &Params, client: &Client, rq: &mut AuthorizationRequest, cx: &Cx) -> Result<(), OAuthError> {
     let Some(text) = p.get("claims") else { return Ok(()) };
     let bad = || OAuthError::new(Code::InvalidRequest, "claims is not a JSON object as OpenID Connect defines it");
     let all: serde_json::Value = serde_json::from_str(text).map_err(|_| bad())?;
@@ -262,7 +268,8 @@ fn claims(p: &Params, client: &Client, rq: &mut AuthorizationRequest, _: &Cx) ->
             None => Ok(Vec::new()),
             Some(serde_json::Value::Object(asked)) if asked.len() <= MOST_CLAIMS => {
                 // By name they get no more than by scope.
-                let open = SCOPE_CLAIMS.iter().filter(|(scope, _)| client.scopes.contains(scope));
+                let may = client.grantable(cx.wire);
+                let open = SCOPE_CLAIMS.iter().filter(|(scope, _)| may.contains(scope));
                 let known = open.flat_map(|(_, names)| names.iter());
                 Ok(known.filter(|n| asked.contains_key(**n)).map(|n| (*n).to_owned()).collect())
             }

@@ -86,7 +86,7 @@ pub fn authenticate(headers: &HeaderMap, params: &Params, cx: &Cx) -> Result<Opt
         }
         (Presented::Assertion { jws, .. }, AuthMethod::PrivateKeyJwt) => {
             let verified =
-                assertion::verify(jws, &client.id, &client.keys, &cx.rules(), client.assertion_lifetime, cx.now)
+                assertion::verify(jws, &client.id, &client.keys, &cx.rules(&client), client.assertion_lifetime, cx.now)
                     .map_err(|why| refused(&format!("client assertion: {why}")))?;
             if verified.subject != *client.id {
                 return wrong("client assertion: sub is not the client");
@@ -95,7 +95,7 @@ pub fn authenticate(headers: &HeaderMap, params: &Params, cx: &Cx) -> Result<Opt
         }
         (Presented::Saml { assertion, .. }, AuthMethod::PrivateKeyJwt) => {
             let told = |why: OAuthError| refused(&format!("client assertion: {}", why.detail));
-            let once = saml_bearer::proves(assertion, &client.id, client.assertion_lifetime, cx).map_err(told)?;
+            let once = saml_bearer::proves(assertion, &client, cx).map_err(told)?;
             (true, Some(once))
         }
         // A connection without certificate is no attempt: what needs one refuses it.

@@ -35,7 +35,7 @@ pub async fn authorization(request: &Request<Bytes>, cx: &Cx) -> Result<Value, O
     let client = &caller.client;
     super::token::may_use(client, &DeviceCodeGrant)?;
     restriction::address_of_app(client, false, cx)?;
-    let scopes = super::token::narrow(params.get("scope"), &client.scopes, cx.wire)?.to_string();
+    let scopes = super::token::narrow(params.get("scope"), &client.grantable(cx.wire), cx.wire)?.to_string();
     let device_code = secret::random_token();
     let code = DeviceCode {
         client: client.id.to_string(),

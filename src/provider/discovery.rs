@@ -22,7 +22,8 @@ pub fn metadata(policy: &Policy) -> Value {
     // The SAML assertion flow is there where an app is named for it.
     let served = |grant: &&str| *grant != "assertion" || policy.saml.assertion_app.is_some();
     let grants: Vec<&str> = grant::all().iter().map(|g| g.grant_type()).filter(served).collect();
-    let scopes: BTreeSet<&str> = policy.clients.values().flat_map(|c| c.scopes.iter()).collect();
+    let scopes: BTreeSet<&str> =
+        policy.clients.values().flat_map(|c| c.scopes.iter().filter(|s| !c.salesforce.implied.contains(s))).collect();
     let of_tokens = ["sub", "iss", "aud", "exp", "iat", "auth_time", "acr", "amr", "sid"];
     let claims: Vec<&str> =
         of_tokens.into_iter().chain(SCOPE_CLAIMS.iter().flat_map(|(_, names)| names.iter().copied())).collect();

@@ -15,7 +15,7 @@ use crate::{
     },
     login,
     model::{
-        Client, Level, ScopeSet,
+        Client, Level, ScopeSet, Wire,
         session::{AT_GATE, Lifetime},
     },
     policy::Policy,
@@ -87,7 +87,7 @@ fn asked_for(request: &Request<Bytes>) -> String {
 }
 
 /// `host` or `host:port` that the request was sent to, lower case.
-fn authority(request: &Request<Bytes>) -> String {
+pub fn authority(request: &Request<Bytes>) -> String {
     let named = request.uri().authority().map(|a| a.as_str());
     let header = request.headers().get(header::HOST).and_then(|h| h.to_str().ok());
     named.or(header).unwrap_or_default().to_ascii_lowercase()
@@ -132,7 +132,7 @@ pub fn start(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
         Way { back: back(visit.request, &params, &host, cx), browser: Digest::of(verifier.as_bytes()), begun: cx.now };
     let (state, challenge) = (cx.tokens.seal(PURPOSE, &way), Digest::text(&verifier));
     let callback = format!("https://{host}{}", paths::CALLBACK);
-    let scope = client.scopes.to_string();
+    let scope = client.grantable(Wire::Standard).to_string();
     let query = form_urlencoded::Serializer::new(String::new())
         .extend_pairs([
             ("response_type", "code"),

@@ -270,12 +270,20 @@ pub async fn advance(
     }
 }
 
-/// The client of a request that was checked when it came; the policy may have changed since.
+/// The client of a request that was checked when it came, if the policy, which may have changed since, still sends the
+/// answer to where it is to go (F12).
 pub fn client(request: &AuthorizationRequest, cx: &Cx) -> Result<Arc<Client>, OAuthError> {
-    let client = cx.policy.clients.get(request.client.as_str()).filter(|c| !c.blocked);
-    client.cloned().ok_or_else(|| {
+    let client = cx.policy.clients.get(request.client.as_str()).filter(|c| !c.blocked).ok_or_else(|| {
         OAuthError::new(Code::UnauthorizedClient, "this app is blocked by admin").of(Situation::AppBlocked)
-    })
+    })?;
+    if !authorize::is_registered(&request.redirect_uri, client, cx) {
+        let why = "redirect_uri is not registered for this app";
+        return Err(OAuthError::new(Code::InvalidRequest, why).of(Situation::RedirectUriMismatch));
+    }
+    if !client.interactive.response_types.contains(request.response_type.name()) {
+        return Err(OAuthError::new(Code::UnauthorizedClient, "this app may not use this response_type"));
+    }
+    Ok(client.clone())
 }
 
 /// Whether `level` is what a session has to have for `client`.

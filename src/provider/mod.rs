@@ -35,7 +35,7 @@ use crate::{
     log::Log,
     login::Login,
     metrics::Metrics,
-    model::{ClientCertificate, Wire},
+    model::{Client, ClientCertificate, Wire},
     policy::{Policy, SharedPolicy, in_force::InForce, route::RESOURCE_METADATA},
     salesforce,
     secret::Digest,
@@ -83,18 +83,18 @@ pub struct Cx {
 }
 
 impl Cx {
-    /// What assertions must hold to.
-    pub fn rules(&self) -> Rules {
-        rules(&self.policy, self.wire)
+    /// What assertions that `client` brings must hold to.
+    pub fn rules(&self, client: &Client) -> Rules {
+        rules(&self.policy, self.wire, Some(client))
     }
 }
 
-/// What assertions have to say, by `policy` and in whose words.
-pub fn rules(policy: &Policy, wire: Wire) -> Rules {
+/// What assertions have to say, by `policy`, in whose words, and for whom.
+pub fn rules(policy: &Policy, wire: Wire, client: Option<&Client>) -> Rules {
     let issuer = &policy.issuer;
     let own = vec![issuer.to_string(), format!("{issuer}/"), format!("{issuer}{}", paths::TOKEN)];
     match (&policy.salesforce, wire) {
-        (Some(settings), Wire::Salesforce) => salesforce::assertion::rules(issuer, settings, &own),
+        (Some(settings), Wire::Salesforce) => salesforce::assertion::rules(issuer, settings, client, &own),
         _ => Rules::standard(own),
     }
 }

@@ -74,7 +74,8 @@ pub async fn success(
             if held.rotate {
                 grant::begin(client, &session.user, &mut changes, &mut endings, cx).await?;
             }
-            let scopes = ScopeSet::parse(&request.scopes).unwrap_or_default();
+            let asked = ScopeSet::parse(&request.scopes).unwrap_or_default();
+            let scopes = asked.intersection(&client.scopes);
             let redeemed = Redeemed {
                 client: client.clone(),
                 subject: session.user.as_str().into(),

@@ -2,13 +2,14 @@
 use super::{
     Cx, Provider, browse, device,
     error::{Code, OAuthError},
-    introspect, not_allowed, paths, registration, respond, revoke, settle, single_access,
+    gate_session, introspect, not_allowed, paths, registration, respond, revoke, settle, single_access,
     userinfo::Holder,
     web,
 };
 use crate::{
     model::Wire,
     pages::Page,
+    policy::salesforce::Salesforce,
     salesforce::{AUTHORIZE, Door, answer, identity, request},
 };
 use bytes::Bytes;
@@ -32,7 +33,7 @@ impl Provider {
             return not_allowed(door.methods());
         }
         match door {
-            Door::Authorize => authorize(request, &cx).await,
+            Door::Authorize => authorize(request, &settings, &cx).await,
             Door::Token => self.second_token(request, &cx).await,
             Door::Revoke => settle("revoke", &cx, end(&request, &cx).await.map(|()| None)),
             Door::Introspect => {
@@ -51,7 +52,7 @@ impl Provider {
             {
                 not_allowed(&[&Method::POST])
             }
-            Door::SingleAccess => match identity::bearer(&request, &cx).await {
+            Door::SingleAccess => match identity::bearer(&request, identity::From::Request, &cx).await {
                 Ok((holder, _)) => settle("single_access", &cx, link(&request, &holder, &cx).await.map(Some)),
                 Err(refused) => person(Err(refused)),
             },
@@ -77,12 +78,21 @@ impl Provider {
     }
 }
 
-/// A form of another site comes again as a GET, for the same reason as on the standard path.
-async fn authorize(mut request: Request<Bytes>, cx: &Cx) -> Response<Bytes> {
+/// A form of another site comes again as a GET, for the same reason as on the standard path; whoever asks on the host of
+/// the APIs comes again on ours, where sessions and forms are at home.
+async fn authorize(mut request: Request<Bytes>, settings: &Salesforce, cx: &Cx) -> Response<Bytes> {
+    let host = format!("https://{}", gate_session::authority(&request));
+    let home = if host == *settings.instance_url && host != *cx.policy.issuer { &*cx.policy.issuer } else { "" };
     if request.method() == Method::POST {
-        let form = request::body(&request).await.unwrap_or_default();
-        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-        return web::Visit::without_session(&request, cx).redirect(&format!("{AUTHORIZE}?{query}"));
+        let mut form = request::body(&request).await.unwrap_or_default();
+        // A form's own address may say the rest; what is said twice is refused when it comes again.
+        form.extend(form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()).into_owned());
+        let to = format!("{home}{AUTHORIZE}?{}", web::in_address(form));
+        return web::Visit::without_session(&request, cx).redirect(&to);
+    }
+    if !home.is_empty() {
+        let to = format!("{home}{AUTHORIZE}?{}", request.uri().query().unwrap_or_default());
+        return web::Visit::without_session(&request, cx).redirect(&to);
     }
     let query = request::authorization(request.uri().query().unwrap_or_default().as_bytes(), &cx.policy);
     match Uri::try_from(format!("{}?{query}", paths::AUTHORIZE)) {

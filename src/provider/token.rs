@@ -344,6 +344,10 @@ pub fn narrow(asked: Option<&str>, allowed: &ScopeSet, wire: Wire) -> Result<Sco
         None => Ok(allowed.clone()),
         Some(text) => {
             let asked = ScopeSet::parse(text).ok_or_else(|| invalid("scope is malformed or too long"))?;
+            let asked = match wire {
+                Wire::Standard => asked,
+                Wire::Salesforce => salesforce::scope::by_their_names(&asked, allowed),
+            };
             if !allowed.contains_all(&asked) {
                 return Err(invalid("scope exceeds what this app may have"));
             }

@@ -24,6 +24,9 @@ pub const GATE_COOKIE: &str = "__Host-portcullis-gate";
 /// Binds the way to sign-in and back to one browser, on that app's host.
 pub const START_COOKIE: &str = "__Host-portcullis-start";
 
+/// Fields of forms that are nobody's to read.
+const SECRET: [&str; 5] = ["client_secret", "client_assertion", "password", "code_verifier", "refresh_token"];
+
 /// One cookie of a request; `None` also where it is told twice.
 pub fn cookie(headers: &http::HeaderMap, name: &str) -> Option<String> {
     let all = headers.get_all(header::COOKIE).iter().filter_map(|v| v.to_str().ok());
@@ -153,9 +156,8 @@ impl<'a> Visit<'a> {
     /// A form that another site posted here comes again as a GET: a browser keeps our cookies from a cross-site POST
     /// (`SameSite=Lax`), so that nobody would seem to be signed in.
     pub fn again_as_get(self) -> Response<Bytes> {
-        let form = form_urlencoded::parse(self.request.body());
-        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-        let to = format!("{}?{query}", self.request.uri().path());
+        let form = form_urlencoded::parse(self.request.body()).into_owned();
+        let to = format!("{}?{}", self.request.uri().path(), in_address(form));
         self.redirect(&to)
     }
 
@@ -196,6 +198,13 @@ impl<'a> Visit<'a> {
         }
         response
     }
+}
+
+/// A form as a query, without what must never stand in an address and no authorization request needs (S16).
+pub fn in_address(form: impl IntoIterator<Item = (String, String)>) -> String {
+    let secret = |name: &str| SECRET.iter().any(|secret| name.eq_ignore_ascii_case(secret));
+    let fields = form.into_iter().filter(|(name, _)| !secret(name));
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
 }
 
 /// Whether `target` is a path on this very host, with or without a query: nobody is led away by it (S54).

@@ -1,5 +1,5 @@
 //! Assertions as programs written for Salesforce sign them.
-use crate::{policy::salesforce::Salesforce, token::assertion::Rules};
+use crate::{model::Client, policy::salesforce::Salesforce, token::assertion::Rules};
 use serde_json::Value;
 
 /// Accepted difference of clocks, seconds.
@@ -7,11 +7,13 @@ const SKEW: i64 = 180;
 /// From here on `exp` counts milliseconds: the year 5138 in seconds.
 const MILLISECONDS: i64 = 100_000_000_000;
 
-/// What holds for them here: our own addresses with and without slash, the configured aliases, clocks 180 seconds apart.
-pub fn rules(issuer: &str, settings: &Salesforce, standard: &[String]) -> Rules {
+/// What holds for those of `client` here: our own addresses with and without slash, the aliases of its own file or else those
+/// for everybody, clocks 180 seconds apart.
+pub fn rules(issuer: &str, settings: &Salesforce, client: Option<&Client>, standard: &[String]) -> Rules {
     let own = [issuer, &settings.instance_url];
     let addresses = own.iter().flat_map(|o| [(*o).to_owned(), format!("{o}/"), format!("{o}{}", super::TOKEN)]);
-    let audiences = standard.iter().cloned().chain(addresses).chain(settings.audiences.iter().cloned()).collect();
+    let aliases = client.and_then(|c| c.salesforce.audiences.as_ref()).unwrap_or(&settings.audiences);
+    let audiences = standard.iter().cloned().chain(addresses).chain(aliases.iter().cloned()).collect();
     Rules { audiences, ahead: SKEW, late: SKEW, read: plain }
 }
 

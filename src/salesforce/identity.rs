@@ -25,13 +25,13 @@ const BAD_TOKEN: Refused = (403, "Bad_OAuth_Token");
 
 /// `…/userinfo`.
 pub async fn userinfo(request: &Request<Bytes>, settings: &Salesforce, cx: &Cx) -> Result<Value, Refused> {
-    let (holder, scopes) = bearer(request, cx).await?;
+    let (holder, scopes) = bearer(request, From::Address, cx).await?;
     Ok(Told::of(&holder, &scopes, settings, cx).userinfo())
 }
 
 /// `/id/{organization}/{user}`: a person's own, for a program that acts for them.
 pub async fn identity(request: &Request<Bytes>, settings: &Salesforce, cx: &Cx) -> Result<Value, Refused> {
-    let (holder, scopes) = bearer(request, cx).await?;
+    let (holder, scopes) = bearer(request, From::Address, cx).await?;
     let mut asked = request.uri().path().rsplit('/');
     let is = |asked: Option<&str>, id: &str| asked.is_some_and(|a| a == id || a == &id[..id.len() - 3]);
     if !is(asked.next(), &settings.user_id(&holder.user.username)) {
@@ -43,9 +43,18 @@ pub async fn identity(request: &Request<Bytes>, settings: &Salesforce, cx: &Cx) 
     Ok(Told::of(&holder, &scopes, settings, cx).identity())
 }
 
-/// Whose token it is. One that stands in the address counts where the app's policy allows it; beside the same one in
-/// the header it is of no matter, and beside another one it is refused.
-pub async fn bearer(request: &Request<Bytes>, cx: &Cx) -> Result<(Holder, ScopeSet), Refused> {
+/// Where a token may come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// The header or the form.
+    Request,
+    /// Also the address, where the app's policy allows it.
+    Address,
+}
+
+/// Whose token it is. One that stands in the address beside the same one in the header is of no matter, and beside
+/// another one it is refused.
+pub async fn bearer(request: &Request<Bytes>, from: From, cx: &Cx) -> Result<(Holder, ScopeSet), Refused> {
     let named = |all: Vec<(String, String)>| {
         let tokens = all.into_iter().filter(|(name, _)| name == "oauth_token" || name == "access_token");
         tokens.map(|(_, token)| token).collect::<Vec<_>>()
@@ -72,7 +81,7 @@ pub async fn bearer(request: &Request<Bytes>, cx: &Cx) -> Result<(Holder, ScopeS
         Code::TemporarilyUnavailable => (503, "Service_Unavailable"),
         _ => BAD_TOKEN,
     })?;
-    if by_query && !holder.client.salesforce.query_tokens {
+    if by_query && (from == From::Request || !holder.client.salesforce.query_tokens) {
         return Err(BAD_TOKEN);
     }
     // A scope taken from the app is gone from its older tokens too.

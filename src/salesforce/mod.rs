@@ -13,8 +13,6 @@ use http::Method;
 
 /// Where the user-agent flow of programs without a server may end.
 pub const SUCCESS: &str = "/services/oauth2/success";
-/// The partner API.
-const PARTNER: &str = "/services/Soap/u/";
 /// The authorization endpoint.
 pub const AUTHORIZE: &str = "/services/oauth2/authorize";
 /// The token endpoint.
@@ -39,7 +37,7 @@ pub enum Door {
     Keys,
     /// The page at the end of the user-agent flow.
     Success,
-    /// SOAP `login` and `logout`.
+    /// SOAP `login`, `getUserInfo` and `logout`.
     Soap,
     /// A link into a browser session.
     SingleAccess,
@@ -55,7 +53,7 @@ pub fn may_own(path: &str) -> bool {
 /// Whether a path belongs here; a route may lead the rest of `/services/` to an API.
 pub fn owns(path: &str, settings: Option<&Salesforce>) -> bool {
     let ours = path.starts_with("/services/oauth2/") || path.starts_with("/id/");
-    settings.is_some_and(|s| ours || s.soap_app.is_some() && path.starts_with(PARTNER))
+    settings.is_some_and(|s| ours || s.soap_app.is_some() && soap::Api::of(path).is_some())
 }
 
 impl Door {
@@ -72,7 +70,7 @@ impl Door {
             "/services/oauth2/register" => Some(Self::Register),
             "/id/keys" => Some(Self::Keys),
             path if path.strip_prefix("/id/").is_some_and(|rest| rest.split('/').count() == 2) => Some(Self::Identity),
-            path if path.strip_prefix(PARTNER).is_some_and(|version| !version.is_empty()) => Some(Self::Soap),
+            path if soap::Api::of(path).is_some() => Some(Self::Soap),
             _ => None,
         }
     }

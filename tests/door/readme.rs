@@ -47,15 +47,12 @@ leads() {
 member() { sed "s/.*\"$1\":\"\([^\"]*\)\".*/\1/"; }
 "#;
 
-#[test]
-fn each_flow_s_line_works_as_pasted() {
-    let gate = Gate::start();
-    let paste = blocks("sh").into_iter().find(|b| b.contains("grant_type=client_credentials")).unwrap();
-    let (setup, lines) = paste.split_once("END\n# web server").unwrap();
-    // What the lines leave to a person's eyes is taken from the answers before.
-    let mut script = format!("{SIGN_IN}\n{setup}END\nRELOAD\n");
-    for line in lines.lines().skip(1).filter(|l| !l.starts_with('#')) {
+/// The lines of a block, one after the other: what they leave to a person's eyes is taken from the answers before.
+fn played(lines: &str) -> String {
+    let mut script = String::new();
+    for line in lines.lines().filter(|l| !l.starts_with('#')) {
         script += &match line {
+            setting if !setting.starts_with("curl ") && !setting.starts_with("echo ") => format!("{setting}\n"),
             browser if browser.starts_with("echo ") => {
                 let address = browser.strip_prefix("echo ").unwrap();
                 format!(
@@ -69,17 +66,64 @@ fn each_flow_s_line_works_as_pasted() {
             ),
         };
     }
+    script
+}
+
+/// What a script prints that the app `console` is made for first; `expected` stands in it, in this order, and no error
+/// behind it.
+fn answers_in_order(gate: &Gate, lines: &str, expected: &[&str]) {
+    let flows =
+        blocks("sh").into_iter().find(|b| b.contains("-u console:$SECRET -d grant_type=client_credentials")).unwrap();
+    let setup = flows.split_once("END\n# web server").unwrap().0;
     let reload = format!("curl -sS -X POST http://127.0.0.1:{}/reload", gate.admin);
-    let script = script
+    let script = format!("{SIGN_IN}\n{setup}END\nRELOAD\n{}", played(lines))
         .replace("target/release/portcullis", &format!("{PROGRAM} --config conf/portcullis.toml"))
         .replace("https://localhost:8443", &gate.issuer())
         .replace("ISSUER", &gate.issuer())
         .replace("RELOAD", &reload);
-    fs::write(gate.path("assertion.b64"), "bm8gYXNzZXJ0aW9u").unwrap();
-    fs::write(gate.path("response.b64"), "bm8gcmVzcG9uc2U=").unwrap();
-    let run = Command::new("bash").args(["-e", "-c", &script]).current_dir(gate.folder.path()).output().unwrap();
+    let mut bash = Command::new("bash");
+    bash.args(["-e", "-c", &script]).env("PASSWORD", "correct horse battery staple");
+    let run = bash.current_dir(gate.folder.path()).output().unwrap();
     let told = format!("{}{}", text(&run.stdout), text(&run.stderr));
     assert!(run.status.success(), "{told}");
+    let mut rest = told.as_str();
+    for expected in expected {
+        let at = rest.find(expected).unwrap_or_else(|| panic!("{expected} in {told}"));
+        rest = &rest[at + expected.len()..];
+    }
+    assert!(!rest.contains("error"), "{rest}");
+}
+
+#[test]
+fn the_lines_for_programs_written_for_salesforce_work_as_pasted() {
+    let mut gate = Gate::prepare();
+    let table = blocks("toml").into_iter().find(|sample| sample.contains("[salesforce]")).unwrap();
+    let main = fs::read_to_string(gate.config()).unwrap();
+    fs::write(gate.config(), format!("{main}\n{}", table.replace("https://localhost:8443", &gate.issuer()))).unwrap();
+    gate.run();
+    let lines = blocks("sh").into_iter().find(|b| b.contains("/services/oauth2\n")).unwrap();
+    let expected = [
+        "\"instance_url\":",
+        "\"user_code\":",
+        "\"signature\":",
+        "http://127.0.0.1/callback?code=",
+        "\"refresh_token\":",
+        "\"access_token\":",
+        "\"preferred_username\":\"alice\"",
+        "/oauth2/frontdoor?otp=",
+    ];
+    answers_in_order(&gate, &lines, &expected);
+}
+
+#[test]
+fn each_flow_s_line_works_as_pasted() {
+    let gate = Gate::start();
+    let paste =
+        blocks("sh").into_iter().find(|b| b.contains("-u console:$SECRET -d grant_type=client_credentials")).unwrap();
+    let lines = paste.split_once("END\n# web server").unwrap().1;
+    let lines = lines.split_once('\n').unwrap().1;
+    fs::write(gate.path("assertion.b64"), "bm8gYXNzZXJ0aW9u").unwrap();
+    fs::write(gate.path("response.b64"), "bm8gcmVzcG9uc2U=").unwrap();
     let order = [
         "http://127.0.0.1/callback?code=",
         "\"id_token\":",
@@ -92,14 +136,11 @@ fn each_flow_s_line_works_as_pasted() {
         "\"access_token\":",
         "the assertion is invalid",
         "unsupported_grant_type",
+        "\"issued_token_type\":\"urn:ietf:params:oauth:token-type:access_token\"",
+        "\"issued_token_type\":\"urn:ietf:params:oauth:token-type:jwt\"",
         "\"active\":true",
     ];
-    let mut rest = told.as_str();
-    for expected in order {
-        let at = rest.find(expected).unwrap_or_else(|| panic!("{expected} in {told}"));
-        rest = &rest[at + expected.len()..];
-    }
-    assert!(!rest.contains("error"), "{rest}");
+    answers_in_order(&gate, lines, &order);
 }
 
 #[test]

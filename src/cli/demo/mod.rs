@@ -3,6 +3,7 @@ mod administration;
 mod exchange;
 mod machines;
 mod people;
+mod salesforce;
 mod saml;
 mod user_agent;
 
@@ -109,6 +110,8 @@ impl Tour {
         saml::play(self)?;
         println!("A SERVICE THAT ACTS ONWARDS, AND A DEVICE WITH A KEY\n");
         exchange::play(&mut alice)?;
+        println!("A PROGRAM WRITTEN FOR SALESFORCE\n");
+        salesforce::play(&mut alice)?;
         println!("AN ADMINISTRATOR\n");
         administration::play(self)?;
         println!("Every answer was the right one.");

@@ -70,7 +70,12 @@ impl Walk<'_> {
             return Ok((audiences.clone(), recipients.clone()));
         }
         let (audiences, recipients) = if token {
-            ours(self.policy, if self.policy.salesforce.is_some() { Wire::Salesforce } else { Wire::Standard })
+            let wire = if self.policy.salesforce.is_some() { Wire::Salesforce } else { Wire::Standard };
+            let app = match &self.speaker {
+                Speaker::App(app) => Some(&**app),
+                Speaker::Idp(..) | Speaker::Ours(_) => None,
+            };
+            ours(self.policy, wire, app)
         } else {
             let own = |name: &str, of: fn(&ServiceProvider) -> &String| {
                 let own = self.policy.saml.sp.as_deref().map(|sp| vec![of(sp).clone()]);

@@ -61,7 +61,8 @@ pub struct App {
     keys: Vec<KeySource>,
     /// Grant types it may use.
     grants: BTreeSet<String>,
-    /// The most it may be granted.
+    /// The most it may be granted. With `[salesforce]`, along its paths: `full` stands for all but a refresh token, `id`
+    /// for profile, email, address and phone.
     scopes: Vec<String>,
     /// Who may use it.
     approval: ApprovalRule,
@@ -256,6 +257,9 @@ pub fn read(file: &Path, text: &str) -> Result<Client, Vec<Mistake>> {
             query_parameters: raw.salesforce.query_parameters,
             query_tokens: raw.salesforce.query_tokens,
             hybrid: raw.salesforce.hybrid,
+            audiences: raw.salesforce.audiences,
+            // What that is depends on the rest of the configuration.
+            implied: Default::default(),
             secret: plain,
         },
         policies: Policies {

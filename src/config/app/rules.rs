@@ -69,6 +69,11 @@ pub fn of(raw: &App) -> Vec<(bool, &'static str, &'static str)> {
             "token_attributes",
             "needs token_format = \"jwt\": nobody else reads an opaque token",
         ),
+        (
+            raw.salesforce.audiences.iter().flatten().any(|a| a.is_empty() || !a.bytes().all(|b| b.is_ascii_graphic())),
+            "salesforce",
+            "audiences are visible ASCII without spaces, such as \"https://login.salesforce.com\"",
+        ),
         (!(1..=86_400).contains(&raw.token_lifetime), "token_lifetime", "between 1 and 86400 seconds"),
         (!(1..=3_600).contains(&raw.assertion_lifetime), "assertion_lifetime", "between 1 and 3600 seconds"),
     ]

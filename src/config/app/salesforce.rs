@@ -2,7 +2,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// Leniencies for programs that put secrets into URLs; nothing of it is ever logged here, but others may.
+/// What programs written for Salesforce need of it: what they put into addresses is never logged here, but others may.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SalesforceTable {
@@ -13,4 +13,6 @@ pub struct SalesforceTable {
     /// The names of the hybrid flow stand for those of the web server, refresh and user-agent flows. No web sessions are
     /// handed over.
     pub hybrid: bool,
+    /// Further `aud` values of its assertions, compared as they are written, in place of those of `[salesforce]`.
+    pub audiences: Option<Vec<String>>,
 }

@@ -69,7 +69,7 @@ pub async fn redeem(
     let user = cx.user(&subject.subject).await?;
     let device = match (request.params.get("actor_token"), request.params.get("actor_token_type")) {
         (None, None) => None,
-        (Some(jws), Some(kind)) if Kind::parse(kind) == Some(Kind::Jwt) => Some(Device::read(jws, cx)?),
+        (Some(jws), Some(kind)) if Kind::parse(kind) == Some(Kind::Jwt) => Some(Device::read(jws, client, cx)?),
         _ => return Err(bad("actor_token comes with the actor_token_type of a JWT")),
     };
     let mut changes: Vec<Change> = subject.once.clone().into_iter().collect();
@@ -178,12 +178,12 @@ struct Says {
 }
 
 impl Device {
-    /// Verifies an actor token with the very key that it brings along (RFC 7800 §3.1).
-    pub fn read(jws: &str, cx: &Cx) -> Result<Self, OAuthError> {
+    /// Verifies an actor token that `client` shows, with the very key that it brings along (RFC 7800 §3.1).
+    pub fn read(jws: &str, client: &Client, cx: &Cx) -> Result<Self, OAuthError> {
         let (key, claims) = proven(jws).map_err(|why| invalid(format_args!("actor token: {why}")))?;
         let unread = |e| invalid(format_args!("actor token: {e}"));
         let mut plain = claims;
-        let rules = cx.rules();
+        let rules = cx.rules(client);
         (rules.read)(&mut plain);
         let says: Says = serde_json::from_value(plain).map_err(unread)?;
         let refused = |why: assertion::Refusal| Err(invalid(format_args!("actor token: {why}")));

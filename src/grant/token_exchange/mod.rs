@@ -64,7 +64,7 @@ impl Grant for TokenExchange {
         if cx.user(&subject.subject).await?.is_some() {
             user_may(client, &subject.subject, cx).await?;
         }
-        let scopes = subject.scopes.intersection(&client.scopes);
+        let scopes = subject.scopes.intersection(&client.grantable(cx.wire));
         if scopes.is_empty() {
             return Err(OAuthError::new(Code::InvalidScope, "no scope of the token is one that this app may have"));
         }

@@ -233,8 +233,9 @@ async fn of_id_token(text: &str, cx: &Cx) -> Result<Party, OAuthError> {
 
 /// An assertion of the app itself, as for JWT bearer: for a user who approved it, or naming who acts.
 async fn signed(text: &str, role: Role, client: &Client, cx: &Cx) -> Result<Party, OAuthError> {
-    let verified = assertion::verify(text, &client.id, &client.keys, &cx.rules(), client.assertion_lifetime, cx.now)
-        .map_err(|why| invalid(format_args!("assertion: {why}")))?;
+    let verified =
+        assertion::verify(text, &client.id, &client.keys, &cx.rules(client), client.assertion_lifetime, cx.now)
+            .map_err(|why| invalid(format_args!("assertion: {why}")))?;
     let scopes = match role {
         Role::Subject => approved(client, &verified.subject, cx).await?,
         Role::Actor => ScopeSet::default(),

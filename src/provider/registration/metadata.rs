@@ -98,7 +98,7 @@ fn method(value: &Value, rules: &Registration) -> Result<String, OAuthError> {
 fn scope(value: &Value, rules: &Registration) -> Result<String, OAuthError> {
     let Some(named) = value.get("scope").filter(|v| !v.is_null()) else { return Ok(rules.scopes.to_string()) };
     let asked = named.as_str().and_then(ScopeSet::parse).ok_or_else(|| wrong("scope: space-delimited scopes"))?;
-    if rules.scopes.contains_all(&asked) {
+    if rules.scopes.union(&rules.implied).contains_all(&asked) {
         Ok(asked.to_string())
     } else {
         Err(wrong("scope: not all of it can be had here").detail(asked))
@@ -193,6 +193,7 @@ mod tests {
                 open: true,
                 grants: ["authorization_code".to_owned()].into(),
                 scopes: ScopeSet::of(&["openid"]),
+                implied: ScopeSet::default(),
                 redirect_uris: [RedirectKind::Https].into(),
                 auth_methods: vec!["none".to_owned()],
                 most: 1,

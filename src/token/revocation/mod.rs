@@ -39,9 +39,12 @@ fn targets(names: Names<'_>) -> [String; 4] {
     std::array::from_fn(|n| [KINDS[n], names[n]].concat())
 }
 
+/// What the names of sign-on sessions begin with.
+pub const SESSION: &str = "sid:";
+
 /// What sessions behind the gate have in place of an authorization: the sign-on session `sid`.
 pub fn session_name(sid: &str) -> String {
-    format!("sid:{sid}")
+    format!("{SESSION}{sid}")
 }
 
 /// The target of the sign-on session `sid`.

@@ -40,6 +40,39 @@ async fn s9_s12_s15_first_time_login_and_consent_then_straight_on() {
 }
 
 #[tokio::test]
+async fn f12_what_a_reload_takes_away_is_not_given_to_a_request_under_way() {
+    let changes: [(&str, fn(&mut Client)); 4] = [
+        ("web", |c| c.interactive.redirect_uris = vec!["https://app.example/new".to_owned()]),
+        ("web", |c| c.interactive.response_types.clear()),
+        ("web", |c| c.blocked = true),
+        ("implicit", |c| c.interactive.response_types = ["code".to_owned()].into()),
+    ];
+    for (app, change) in changes {
+        let w = world().await;
+        let more: &[_] = if app == "implicit" {
+            &[("response_type", "token"), ("code_challenge", ""), ("code_challenge_method", "")]
+        } else {
+            &[]
+        };
+        let mut b = Browser::new(&w);
+        let login = b.visit(&request(app, more)).await;
+        w.reload(|policy| {
+            let mut client = (*policy.clients[app]).clone();
+            change(&mut client);
+            policy.clients.insert(app.into(), Arc::new(client));
+        });
+        let shown = b.sign_in(&login, "alice").await;
+        assert!(
+            shown.status == 400 && shown.to.is_empty() && shown.body.contains("<h1>"),
+            "{app} {} {}",
+            shown.status,
+            shown.to
+        );
+        assert!(!shown.body.contains("name=\"decision\""), "{app}: nobody is asked");
+    }
+}
+
+#[tokio::test]
 async fn s1_to_s8_s13_requests_are_checked_before_anybody_is_asked() {
     let w = world().await;
     let mut b = Browser::new(&w);

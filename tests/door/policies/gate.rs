@@ -40,6 +40,10 @@ fn f12_a_tightened_policy_ends_at_the_gate_what_it_forbids() {
     tighten("ip = { ranges = [\"127.0.0.0/8\"] }", &|| assert_eq!(told(&token).0, 200));
     tighten("session_timeout = 1", &|| assert!(until(|| told(&token).0 == 401)));
     tighten("blocked = true", &|| assert_eq!(told(&token).0, 401));
+    tighten("required_level = \"high_assurance\"", &|| assert_eq!(told(&token).0, 401));
+    // A token that is bound to nothing, once the app's tokens have to be.
+    tighten("dpop_bound_access_tokens = true", &|| assert_eq!(told(&token).0, 401));
+    tighten("certificate_bound_access_tokens = true", &|| assert_eq!(told(&token).0, 401));
     // The app is moved to another resource: its old token opens neither, a new one the new.
     let (from, to) = (format!("audience = \"{}\"", gate.issuer()), format!("audience = \"{elsewhere}\""));
     gate.edit(file, &from, &to);

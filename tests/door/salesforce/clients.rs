@@ -7,6 +7,7 @@ use super::super::{
 use portcullis::secret::Digest;
 use std::{
     fs,
+    io::Write,
     path::Path,
     process::{Command, Stdio},
     time::Duration,
@@ -98,6 +99,17 @@ fn s4_s28_s37_s49_s59_jsforce_of_npm_works_once_it_is_pointed_here() {
         let (status, body) = data(name, value);
         assert!(status == 401 && body.contains("INVALID_SESSION_ID"), "{name} {value}: {status} {body}");
     }
+    // The toolkit for Java packs its messages.
+    let login = format!(
+        "<env:Envelope xmlns:env=\"http://schemas.xmlsoap.org/soap/envelope/\"><env:Body><m:login xmlns:m=\"urn:partner.soap.sforce.com\">\
+         <m:username>alice</m:username><m:password>{PASSWORD}</m:password></m:login></env:Body></env:Envelope>"
+    );
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    packed.write_all(login.as_bytes()).unwrap();
+    let soap = gate.agent().post(format!("{}/services/Soap/u/60.0/", gate.issuer()));
+    let soap =
+        soap.header("content-encoding", "gzip").header("content-type", "text/xml").send(packed.finish().unwrap());
+    assert!(soap.unwrap().body_mut().read_to_string().unwrap().contains("<sessionId>00D"));
     assert_eq!(get(&gate, "/orders/7", &[("authorization", &oauth)]).0, 400, "elsewhere there is one way");
     let logs = ["access.log", "audit.log"].map(|f| fs::read_to_string(gate.path(f)).unwrap()).concat();
     for secret in [PASSWORD, SECRET, "oauth_token", "00D000000000062!"] {

@@ -1,6 +1,10 @@
 //! One table: situation × profile → status, error, description.
 use super::*;
-use portcullis::model::{Approval, Network, Ranges};
+use portcullis::{
+    gateway::{denial::Told, guard::Denial},
+    model::{Approval, Network, Ranges},
+    policy::route::ErrorStyle,
+};
 
 const SAML: &str = "urn:ietf:params:oauth:grant-type:saml2-bearer";
 
@@ -52,11 +56,43 @@ const FLOWS: [(&str, &str); 14] = [
     ("code and credentials", "s2_each_profile_has_its_own_errors_to_the_letter"),
 ];
 
+/// Every endpoint of the reference beside those of the flows.
+const ENDPOINTS: [(&str, &str); 7] = [
+    ("/revoke", "s27_s28_s49_refresh_ignores_a_stray_verifier_and_revocation_needs_the_token_alone"),
+    ("/introspect", "s46_s48_introspection_in_salesforces_words"),
+    ("/userinfo", "s60_identity_is_told_to_the_bearer_and_query_tokens_are_off_by_default"),
+    ("/id/{org}/{user}", "s60_identity_is_told_to_the_bearer_and_query_tokens_are_off_by_default"),
+    ("/id/keys", "keys_are_those_of_the_standard_path"),
+    ("/register", "s21_full_stands_for_all_but_a_refresh_token_along_the_salesforce_paths_alone"),
+    ("/singleaccess", "s54_s55_s56_single_access_is_off_unless_allowed_good_once_and_leads_to_own_paths_alone"),
+];
+
+/// Every trap that breaks real clients, by its number.
+const TRAPS: [(&str, &str); 14] = [
+    ("1 a challenge without method", "s4_web_server_flow_with_a_long_verifier_and_a_challenge_without_method"),
+    ("2 long and stray verifiers", "s27_s28_s49_refresh_ignores_a_stray_verifier_and_revocation_needs_the_token_alone"),
+    ("3 form, multipart, query", "s16_s17_parameters_come_as_form_multipart_or_where_allowed_in_the_query"),
+    ("4 claims of assertions", "s36_s37_jwt_bearer_takes_what_these_clients_sign_and_takes_it_once"),
+    ("5 signature", "signature_by_a_named_secret_where_the_request_carries_none"),
+    ("6 identity URL", "s60_identity_is_told_to_the_bearer_and_query_tokens_are_off_by_default"),
+    ("7 instance_url without slash", "every_mistake_is_told_with_its_line_and_key"),
+    ("8 tokens in the address", "s60_identity_is_told_to_the_bearer_and_query_tokens_are_off_by_default"),
+    ("9 INVALID_SESSION_ID", "s4_s28_s37_s49_s59_jsforce_of_npm_works_once_it_is_pointed_here"),
+    ("10 shape of opaque tokens", "what_sf_keeps_in_its_urls_has_the_characters_that_they_allow"),
+    ("11 sf's own app", "what_sf_keeps_in_its_urls_has_the_characters_that_they_allow"),
+    ("12 rotation is a policy", "s27_to_s31_f5_refresh_tokens_rotate_recover_once_and_a_replay_ends_the_family"),
+    (
+        "13 what openid-client insists on",
+        "s4_s9_s17_s19_s23_s28_s37_s43_s46_s49_openid_client_of_npm_speaks_every_flow",
+    ),
+    ("14 Basic beside a form", "s16_s17_parameters_come_as_form_multipart_or_where_allowed_in_the_query"),
+];
+
 #[test]
-fn every_flow_of_the_reference_has_a_test_that_plays_it() {
+fn every_row_of_the_reference_has_a_test_that_plays_it() {
     let sources = crate::policies::sources();
-    for (flow, test) in FLOWS {
-        assert!(sources.contains(&format!("fn {test}()")), "{flow}: {test} is no test");
+    for (row, test) in FLOWS.iter().chain(&ENDPOINTS).chain(&TRAPS) {
+        assert!(sources.contains(&format!("fn {test}()")), "{row}: {test} is no test");
     }
 }
 
@@ -285,6 +321,54 @@ async fn s2_each_profile_has_its_own_errors_to_the_letter() {
         let fields = [("grant_type", people::DEVICE), platform_id, ("device_code", text(&begun, "device_code"))];
         let response = w.post(polls, None, &fields).await;
         table.push(line("device, nobody decided in time", profile, response.status().as_u16(), &read(&response)));
+    }
+    for (situation, endpoint, fields) in [
+        ("introspect, no client", "introspect", vec![("token", "x")]),
+        (
+            "introspect, wrong secret",
+            "introspect",
+            vec![("token", "x"), ("client_id", "consumer"), ("client_secret", "x")],
+        ),
+        ("introspect, no token", "introspect", vec![("client_id", "consumer"), ("client_secret", SECRET)]),
+        (
+            "introspect, unknown token",
+            "introspect",
+            vec![("token", "x"), ("client_id", "consumer"), ("client_secret", SECRET)],
+        ),
+        ("revoke, no token", "revoke", vec![platform_id]),
+        ("revoke, no client", "revoke", vec![("token", "x")]),
+        ("userinfo, no token", "userinfo", vec![("x", "x")]),
+        ("userinfo, bad token", "userinfo", vec![("access_token", "x")]),
+    ] {
+        for (profile, before) in [("standard", "/oauth2/"), ("salesforce", "/services/oauth2/")] {
+            let response = w.post(&format!("{before}{endpoint}"), None, &fields).await;
+            let (status, body) = (response.status(), String::from_utf8_lossy(response.body()).into_owned());
+            table.push(format!(
+                "{situation} | {profile} | {} {}",
+                status.as_u16(),
+                if body.is_empty() { "–" } else { &body }
+            ));
+        }
+    }
+    for denial in [
+        Denial::Unauthenticated,
+        Denial::InvalidRequest,
+        Denial::InvalidToken,
+        Denial::NotProven,
+        Denial::NotBound,
+        Denial::InsufficientScope,
+        Denial::ClientNotAllowed,
+        Denial::OtherToken,
+        Denial::IpRestricted,
+        Denial::NotFound,
+        Denial::MethodNotAllowed,
+        Denial::Unavailable,
+    ] {
+        for (profile, style) in [("standard", ErrorStyle::Oauth), ("salesforce", ErrorStyle::Salesforce)] {
+            let response = denial.response(&Told::nothing(style));
+            let (status, body) = (response.status().as_u16(), String::from_utf8_lossy(response.body()).into_owned());
+            table.push(format!("gate, {denial:?} | {profile} | {status} {body}"));
+        }
     }
     for (error, description) in REFERENCE {
         let told = format!("{error}: {description}");

@@ -124,6 +124,18 @@ async fn s36_s37_jwt_bearer_takes_what_these_clients_sign_and_takes_it_once() {
     w.clock.advance(9);
     let late = json!({"iss": "app", "sub": "alice", "aud": format!("{INSTANCE}{TOKEN}"), "exp": now - 170});
     assert_eq!(send(late).await.0, 400, "S37: remembered as long as it holds");
+    // An app may have aliases of its own, and then no other.
+    let before = w.policy.load_full();
+    w.reload(|policy| {
+        let mut client = (*policy.clients["app"]).clone();
+        client.salesforce.audiences = Some(vec!["https://test.salesforce.com".to_owned()]);
+        policy.clients.insert("app".into(), Arc::new(client));
+    });
+    for (aud, status) in [("https://test.salesforce.com", 200), (alias, 400), ("https://id.example", 200)] {
+        let claims = json!({"iss": "app", "sub": "alice", "aud": aud, "exp": now + 150});
+        assert_eq!(send(claims).await.0, status, "S36 {aud}");
+    }
+    w.policy.store(before);
     for (claims, error) in [
         (json!({"iss": "app", "sub": "alice", "aud": format!("{alias}/"), "exp": now + 100}), "audience is invalid"),
         (json!({"iss": "app", "sub": "alice", "aud": alias, "exp": "soon"}), "invalid assertion"),
@@ -227,9 +239,26 @@ async fn s12_immediate_shows_no_page_and_a_posted_request_comes_again() {
     let (path, query) = immediate.split_once('?').unwrap();
     let fields: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
     let fields: Vec<(&str, &str)> = fields.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-    let again = b.post(path, &fields).await;
+    let mut with_secrets = fields.clone();
+    with_secrets.extend([("client_secret", SECRET), ("password", "mine"), ("code_verifier", "v")]);
+    let again = b.post(path, &with_secrets).await;
     assert!(again.to.starts_with("/services/oauth2/authorize?"), "{}", again.to);
+    let half = b.post(&format!("{path}?{}", query.split_once('&').unwrap().0), &fields[1..]).await;
+    assert!(answer(&b.visit(&half.to).await).contains_key("code"), "{}", half.to);
+    let twice = b.post(&immediate, &fields).await;
+    assert_eq!(b.visit(&twice.to).await.status, 400, "S6");
+    for secret in ["secret", "mine", "verifier"] {
+        assert!(!again.to.contains(secret), "S16 {}", again.to);
+    }
     assert!(answer(&b.visit(&again.to).await).contains_key("code"));
+    // Where the APIs are nobody signs in: both ways lead home.
+    let mut there = Browser::new(&w);
+    there.host = INSTANCE.strip_prefix("https://").unwrap();
+    for shown in [there.get(&immediate).await, there.post(path, &fields).await] {
+        assert!(shown.to.starts_with("https://id.example/services/oauth2/authorize?"), "{}", shown.to);
+        let home = shown.to.strip_prefix("https://id.example").unwrap();
+        assert!(answer(&b.visit(home).await).contains_key("code"), "{}", shown.to);
+    }
     // A new yes is asked for where the scopes grow.
     let wider = authorize("consumer", &[("immediate", "true"), ("prompt", "login"), ("scope", "full refresh_token")]);
     let code = answer(&b.get(&wider).await);
@@ -267,6 +296,41 @@ async fn the_hybrid_flow_s_names_are_those_of_the_plain_flows_where_the_app_has_
         assert_eq!(fields.contains_key("access_token"), on, "{app}: {fields:?}");
         assert_eq!(fields.get("error").is_some_and(|e| e == "unsupported_response_type"), !on, "{app}");
     }
+}
+
+#[tokio::test]
+async fn s15_a_person_is_asked_for_everything_in_one_line_and_a_refresh_token_has_two_names() {
+    let w = world().await;
+    w.reload(|policy| {
+        let mut client = connected("everything");
+        client.scopes = ScopeSet::of(&["full", "refresh_token"]);
+        let client = policy.widened(client);
+        policy.clients.insert("everything".into(), Arc::new(client));
+    });
+    for (language, words) in [("en", "Do everything that you may do"), ("de", "Alles tun, was Sie tun dürfen")] {
+        let mut b = Browser::new(&w);
+        b.headers.push(("accept-language", language.to_owned()));
+        let page = b.visit(&authorize("everything", &[("scope", "full offline_access")])).await;
+        let page = b.sign_in(&page, "alice").await;
+        let asked: Vec<&str> = page.body.split("<li>").skip(1).map(|li| li.split('<').next().unwrap()).collect();
+        assert!(asked.len() == 2 && asked[0] == words, "{asked:?}");
+    }
+    let body = signed_in(&w, "everything", &[("scope", "full offline_access")]).await;
+    let scope = text(&body, "scope");
+    assert!(scope.contains("chatter_api") && scope.contains("refresh_token") && !scope.contains("offline"), "{scope}");
+    // A refresh may ask for a part of it, by either name, and never for more.
+    let refresh = |scope: &'static str| {
+        let (w, token) = (&w, text(&body, "refresh_token"));
+        async move {
+            let who = [("client_id", "everything"), ("client_secret", SECRET), ("grant_type", "refresh_token")];
+            self::token(w, &[&who[..], &[("refresh_token", token), ("scope", scope)]].concat()).await.1
+        }
+    };
+    assert_eq!(refresh("unknown").await["error"], "invalid_scope");
+    assert_eq!(refresh("api offline_access").await["scope"], "api refresh_token");
+    // Whoever said yes to a part is asked again for the whole.
+    let narrow = signed_in(&w, "everything", &[("scope", "api"), ("prompt", "consent")]).await;
+    assert_eq!(narrow["scope"], "api");
 }
 
 #[tokio::test]

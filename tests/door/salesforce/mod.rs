@@ -4,6 +4,8 @@ mod errors;
 mod flows;
 mod identity;
 mod password;
+mod scopes;
+mod sf;
 mod single_access;
 
 use super::people::{

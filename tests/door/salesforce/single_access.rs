@@ -24,6 +24,18 @@ async fn s54_s55_s56_single_access_is_off_unless_allowed_good_once_and_leads_to_
         policy.clients.insert("consumer".into(), Arc::new(client));
     });
     assert_eq!(ask(&w, "x", &[]).await.0, 403);
+    // Not even an app that may put tokens into addresses does so here.
+    w.reload(|policy| {
+        let mut client = (*policy.clients["lenient"]).clone();
+        client.policies.single_access = true;
+        policy.clients.insert("lenient".into(), Arc::new(client));
+    });
+    let lenient = signed_in(&w, "lenient", &[]).await;
+    for method in [Request::get, Request::post] {
+        let request = method(format!("{PATH}?access_token={}", text(&lenient, "access_token")));
+        assert!(send(&w, request, "").await.status().as_u16() >= 403, "S60");
+    }
+    assert_eq!(ask(&w, text(&lenient, "access_token"), &[]).await.0, 200);
     assert_eq!(ask(&w, text(&machine, "access_token"), &[]).await.0, 400, "no person signed in");
     let narrow = signed_in(&w, "consumer", &[("scope", "api refresh_token")]).await;
     assert_eq!(ask(&w, text(&narrow, "access_token"), &[]).await.0, 400, "neither web nor full");

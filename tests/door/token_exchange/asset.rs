@@ -229,6 +229,24 @@ async fn both_wire_shapes_and_a_token_without_a_device() {
     let body = read(&w.post("/services/oauth2/token", None, &plain).await);
     assert_eq!(body["issued_token_type"], access, "{body}");
     assert!(body["id"].as_str().unwrap().starts_with("https://") && body["instance_url"] == "https://acme.my.example");
+    // F12: the app gets no asset tokens any more, or none for this; the older ones open nothing.
+    let (_, body) = asset_token(&w, &token, None, &[]).await;
+    let asset = text(&body, "access_token");
+    let tightened: [fn(&mut Option<AssetTokens>); 2] =
+        [|rules| *rules = None, |rules| rules.iter_mut().for_each(|rules| rules.audiences = vec![API.to_owned()])];
+    for tighten in tightened {
+        let routes = w.policy.load().routes.clone();
+        let before = w.policy.load_full();
+        w.reload(|policy| {
+            policy.routes = routes;
+            let mut app = (*policy.clients["app"]).clone();
+            tighten(&mut app.exchange.asset);
+            policy.clients.insert("app".into(), Arc::new(app));
+        });
+        assert_eq!(ask(&w, "/events", "Bearer", asset, None), Err(Denial::InvalidToken));
+        w.policy.store(before);
+        assert_eq!(ask(&w, "/events", "Bearer", asset, None), Ok(()));
+    }
     let wrong = [&fields[..5], &[("requested_token_type", "urn:x")]].concat();
     let body = read(&w.post("/services/oauth2/token", None, &wrong).await);
     assert_eq!(body["error"], "invalid_request", "{body}");
