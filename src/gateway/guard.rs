@@ -118,6 +118,7 @@ pub fn check(
         Found::Route(route) => route,
         Found::MethodNotAllowed(_) => return Err(Denial::MethodNotAllowed),
         Found::NotFound => return Err(Denial::NotFound),
+        Found::Undecidable => return Err(Denial::InvalidRequest),
     };
     let opened = decide((policy, tokens), (&route, route.requirement(method)), (path, method), &carried, now)?;
     Ok(Permit { route, opened })
