@@ -78,12 +78,12 @@ impl<'a> Findings<'a> {
 
     /// What follows concerns the one table called `name`, or the whole where it is not there.
     pub fn table(&mut self, name: &str) -> &mut Self {
-        let lines = self.text.split_inclusive('\n').scan(0, |at, line| {
+        let mut lines = self.text.split_inclusive('\n').scan(0, |at, line| {
             *at += line.len();
             Some((*at - line.len(), line))
         });
-        let from = lines.filter(|(_, line)| header(line) == Some(name)).map(|(at, _)| at).next();
-        self.within(from.unwrap_or(0))
+        let from = lines.find(|(_, line)| header(line) == Some(name)).map_or(0, |(at, _)| at);
+        self.within(from)
     }
 
     /// Notes a mistake on the line where `key` is set, or where the table begins.

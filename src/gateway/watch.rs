@@ -82,8 +82,8 @@ impl Watch {
     /// Returns when a stream must end, or a body has stalled; never for anything else.
     pub async fn ended(&self) {
         loop {
-            let (held, due, now) = (self.held.get(), *self.due(), Instant::now());
-            if due.is_some_and(|due| due <= now) {
+            let (held, due) = (self.held.get(), *self.due());
+            if due.is_some_and(|due| due <= Instant::now()) {
                 let _ = self.cut.set("body_stalled");
                 return;
             }
@@ -93,7 +93,7 @@ impl Watch {
                 return;
             }
             // What is told is told once, and what it tells of is set first.
-            let look = held.map(|_| now + LOOK);
+            let look = held.map(|_| Instant::now() + LOOK);
             match look.into_iter().chain(due).min() {
                 Some(next) => drop(tokio::time::timeout_at(next, self.told.notified()).await),
                 None => self.told.notified().await,
