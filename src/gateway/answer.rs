@@ -116,7 +116,7 @@ impl Gateway {
     ) -> Result<Option<Arc<Opened>>, Denial> {
         let route = match policy.routes.find(host, path, method) {
             Found::Route(route) if route.auth != Auth::Token => route,
-            Found::Route(_) | Found::MethodNotAllowed(_) | Found::NotFound | Found::Undecidable => return Ok(None),
+            Found::Route(_) | Found::MethodNotAllowed(..) | Found::NotFound | Found::Undecidable => return Ok(None),
         };
         match self.provider.browser_session(&request.headers, &authority(request)).await {
             Ok(opened) => Ok(opened),

@@ -37,8 +37,7 @@ impl Shown {
         session: Option<&Opened>,
         now: Timestamp,
     ) -> Self {
-        let browses = navigates(&request.method, &request.headers) && !request.headers.contains_key(AUTHORIZATION);
-        if route.auth == Auth::Token || !browses {
+        if !browses(request, route) {
             return Self::Json;
         }
         let just = session.is_some_and(|session| now < session.issued.plus(JUST));
@@ -70,6 +69,12 @@ impl Shown {
             | Denial::UseNonce => Self::Json,
         }
     }
+}
+
+/// Whether somebody looks at what is answered: a browser navigates, on a route that takes its session.
+pub fn browses(request: &RequestHeader, route: &Route) -> bool {
+    let navigates = || navigates(&request.method, &request.headers) && !request.headers.contains_key(AUTHORIZATION);
+    route.auth != Auth::Token && navigates()
 }
 
 fn grants(requirement: &Requirement, has: impl Fn(&str) -> bool) -> bool {

@@ -1,7 +1,7 @@
 //! What happens to a request, top to bottom: Pingora's phases, a few lines each.
 use super::{
     access_log, address, balance,
-    browser::Shown,
+    browser::{Shown, browses},
     canonical::canonical,
     client_certificate,
     connection::Proxies,
@@ -26,7 +26,7 @@ use crate::{
         SharedPolicy,
         route::{ErrorStyle, Found, Protocol},
     },
-    provider::Provider,
+    provider::{Provider, web},
     telemetry::{self, Tracer},
     token::Tokens,
 };
@@ -217,7 +217,10 @@ impl ProxyHttp for Gateway {
                         let nonce = (denial == Denial::UseNonce).then(|| self.tokens.nonce(self.clock.now()));
                         Told { nonce, page, ..Told::of(&route, method) }
                     }
-                    Found::MethodNotAllowed(allowed) => Told { allow: allowed, ..Told::nothing(ErrorStyle::Oauth) },
+                    Found::MethodNotAllowed(route, allow) => {
+                        ctx.route = route.name.clone();
+                        Told { allow, ..Told::of(&route, method) }
+                    }
                     Found::NotFound | Found::Undecidable => Told::nothing(ErrorStyle::Oauth),
                 };
                 self.deny(session, ctx, denial, told).await
@@ -340,11 +343,16 @@ impl ProxyHttp for Gateway {
         let waits = failure::waits(session, e);
         let status = if waits { StatusCode::REQUEST_TIMEOUT.as_u16() } else { failure::status(e) };
         if status > 0 && session.response_written().is_none() {
-            let style = ctx.admitted.as_ref().map_or(ErrorStyle::Oauth, |a| a.permit.route().errors);
+            let route = ctx.admitted.as_ref().map(|a| a.permit.route());
+            let mut response = super::denial::failure(status, route.map_or(ErrorStyle::Oauth, |route| route.errors));
+            let request = session.req_header();
+            if status >= 500 && route.is_some_and(|route| browses(request, route)) {
+                web::in_words(&mut response, "unavailable", &request.headers, &self.policy.load());
+            }
             // The connection ends with this answer, so the answer says so: nobody may write another request into it.
             session.set_keepalive(None);
             // The client may be gone already, and then there is nobody to tell.
-            let _ = mount::send(session, super::denial::failure(status, style)).await;
+            let _ = mount::send(session, response).await;
         }
         ctx.reason = if e.esource() == &ErrorSource::Upstream && !waits { "upstream_failed" } else { "failed" };
         if ctx.reason == "upstream_failed" {

@@ -330,6 +330,11 @@ fn certificates_are_chosen_by_sni_and_replaced_without_dropping_a_connection() {
     }
     let told = fs::read_to_string(gate.path("audit.log")).unwrap();
     assert!(told.contains("certificate other.example: "), "{told}");
+    // What waits for a restart is said.
+    gate.edit("conf/portcullis.toml", "data = ", "grace = 11\ndata = ");
+    let (_, told) = gate.admin("POST", "/reload");
+    assert!(told.contains("[server] grace changed: it takes effect when the process starts again"), "{told}");
+    assert_eq!(told.matches("takes effect").count(), 1, "{told}");
     assert_eq!(agent.get(&url).call().unwrap().status(), 200, "the kept connection goes on");
     assert_eq!(gate.agent().get(&url).call().unwrap().status(), 200, "localhost keeps its own");
 }

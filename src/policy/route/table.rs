@@ -10,8 +10,8 @@ use std::{
 pub enum Found {
     /// The most specific route.
     Route(Arc<Route>),
-    /// A path is known, but not with this method; with these, comma-separated.
-    MethodNotAllowed(String),
+    /// A path is known, the most specific by this route, but not with this method; with these, comma-separated.
+    MethodNotAllowed(Arc<Route>, String),
     /// No route: 404.
     NotFound,
     /// An upstream that decodes its escapes would take the path for another one, which another route leads to.
@@ -98,7 +98,7 @@ impl Table {
             return Found::Route(other.clone());
         }
         let known: BTreeSet<&str> = others.flat_map(|route| route.methods.iter().map(String::as_str)).collect();
-        Found::MethodNotAllowed(known.into_iter().collect::<Vec<_>>().join(", "))
+        Found::MethodNotAllowed(chosen.clone(), known.into_iter().collect::<Vec<_>>().join(", "))
     }
 
     /// The routes, most specific first.
@@ -174,7 +174,7 @@ mod tests {
         ]);
         let found = |host: &str, path: &str, method: &str| match table.find(host, path, method) {
             Found::Route(route) => route.name.to_string(),
-            Found::MethodNotAllowed(allow) => format!("405 {allow}"),
+            Found::MethodNotAllowed(_, allow) => format!("405 {allow}"),
             Found::NotFound => "404".to_owned(),
             Found::Undecidable => "400".to_owned(),
         };
@@ -190,9 +190,9 @@ mod tests {
             route("/a/*", None, &["PUT"]),
             route("/a/{id}", None, &["PUT"]),
         ]);
-        assert!(matches!(table.find("x", "/a/7", "GET"), Found::MethodNotAllowed(m) if m == "PUT"));
+        assert!(matches!(table.find("x", "/a/7", "GET"), Found::MethodNotAllowed(_, m) if m == "PUT"));
         assert!(matches!(table.find("x", "/a/7/8", "PUT"), Found::Route(_)), "methods of one path, in two routes");
-        assert!(matches!(table.find("x", "/a/7/8", "POST"), Found::MethodNotAllowed(m) if m == "GET, PUT"));
+        assert!(matches!(table.find("x", "/a/7/8", "POST"), Found::MethodNotAllowed(_, m) if m == "GET, PUT"));
         assert!(matches!(table.find("x", "/ab", "GET"), Found::NotFound));
         assert!(table.named("/a/{id}PUT").is_some_and(|r| *r.name == *"/a/{id}PUT") && table.named("/a").is_none());
     }
@@ -241,7 +241,7 @@ mod tests {
             }));
             let found = match table.find(&host, &path, method) {
                 Found::Route(route) => Some(route.name.clone()),
-                Found::MethodNotAllowed(_) | Found::NotFound | Found::Undecidable => None,
+                Found::MethodNotAllowed(..) | Found::NotFound | Found::Undecidable => None,
             };
             proptest::prop_assert_eq!(found, walked.map(|r| r.name.clone()));
         }

@@ -71,6 +71,14 @@ fn who_browses_is_sent_to_sign_in_where_that_helps_and_told_in_words_where_it_do
     let (told, page) = alice.open("/portal/x?again", &["-L"]);
     assert!(told.starts_with("200 ") && told.ends_with("/portal/x?again"), "{told} {page}");
 
+    // The upstream is gone: that too is told to a person in words.
+    gate.edit("conf/portcullis.toml", &format!("[\"127.0.0.1:{}\"]", gate.example), "[\"127.0.0.1:1\"]");
+    assert_eq!(gate.admin("POST", "/reload").0, 200);
+    let (told, page) = alice.open("/portal/x", &[]);
+    assert!(told.starts_with("502 text/html") && page.contains("<h1>"), "{told} {page}");
+    let (told, page) = alice.open("/portal/x", &["-H", "Sec-Fetch-Mode: cors"]);
+    assert!(told.starts_with("502 application/json") && page.contains("bad_gateway"), "{told} {page}");
+
     // An app for another resource would let nobody in, however often they signed in to it.
     gate.edit("conf/portcullis.toml", "auth = \"session\"", "auth = \"session\"\nresource = \"https://other.example\"");
     assert_eq!(gate.admin("POST", "/reload").0, 200);
