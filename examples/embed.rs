@@ -1,82 +1,63 @@
 //! Another team's Pingora proxy with Portcullis hung in: `cargo run --example embed -- CONFIG ADDRESS`.
-use pingora::{http::RequestHeader, prelude::*};
-use portcullis::{
-    assembly::Assembly,
-    config,
-    gateway::{
-        canonical::canonical,
-        ctx::{Admitted, Ctx},
-        denial::Told,
-        guard::{self, Denial},
-        identity::{self, Arrival},
-        mount,
-        upstream::{Attempt, Peers},
-    },
-    log,
+use pingora::{
+    http::{RequestHeader, ResponseHeader},
+    prelude::*,
+    proxy::FailToProxy,
+    services::background::background_service,
 };
+use portcullis::{assembly::Assembly, config, gateway::ctx::Ctx, gateway::proxy::Gateway, log::Log};
 use std::path::Path;
 
-struct TheirProxy(Assembly, Peers);
+/// Theirs: in each phase it lets the gate speak, and does what it likes besides.
+struct TheirProxy {
+    portcullis: Gateway,
+}
 
 #[async_trait::async_trait]
 impl ProxyHttp for TheirProxy {
-    type CTX = Ctx; // or a field of yours
+    type CTX = Ctx; // or a type of theirs that holds one
 
     fn new_ctx(&self) -> Ctx {
-        Ctx::new()
+        self.portcullis.new_ctx()
     }
 
+    /// `true`: answered. The provider's paths are, and what the guard denies; what goes on has a permit in `ctx.admitted`.
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
-        let portcullis = &self.0;
-        let request = session.req_header();
-        ctx.begin(&request.headers, None);
-        let raw = request.raw_path().split(|b| *b == b'?').next().unwrap_or_default();
-        let Ok(path) = canonical(raw) else { return respond(session, Denial::InvalidRequest).await };
-        if portcullis.provider.owns(path) {
-            let request = mount::read(session).await?;
-            return mount::send(session, portcullis.provider.handle(request).await).await.map(|()| true);
-        }
-        let policy = portcullis.policy.load_full();
-        let asked = ("localhost", path, request.method.as_str());
-        match guard::check(&policy, &portcullis.tokens, asked, (&request.headers).into(), portcullis.clock.now()) {
-            Ok(permit) => ctx.admitted = Some(Admitted { permit, issuer: policy.issuer.clone() }),
-            Err(denial) => return respond(session, denial).await,
-        }
-        Ok(false)
+        self.portcullis.request_filter(session, ctx).await
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-        let route = admitted(ctx)?.permit.route();
-        self.1.next(route, &mut Attempt::First).await
+    /// The route's, from the permit; theirs might be another, for who is admitted.
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+        self.portcullis.upstream_peer(session, ctx).await
     }
 
-    async fn upstream_request_filter(&self, _: &mut Session, rq: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
-        let arrival = Arrival { client: None, scheme: "http" };
-        identity::identify(rq, ctx, admitted(ctx)?, arrival, &self.0.tokens, self.0.clock.now()).await
+    /// What a client may not say is taken away, and who calls is said, before anything of theirs is added.
+    async fn upstream_request_filter(&self, s: &mut Session, rq: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
+        self.portcullis.upstream_request_filter(s, rq, ctx).await?;
+        rq.insert_header("X-Through", "their proxy")
     }
-}
 
-async fn respond(session: &mut Session, denial: Denial) -> Result<bool> {
-    mount::send(session, denial.response(&Told::default())).await.map(|()| true)
-}
+    async fn response_filter(&self, s: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+        self.portcullis.response_filter(s, response, ctx).await
+    }
 
-fn admitted(ctx: &Ctx) -> Result<&Admitted> {
-    ctx.admitted.as_ref().ok_or_else(|| Error::explain(InternalError, "no permit, nowhere to go"))
+    async fn fail_to_proxy(&self, session: &mut Session, e: &Error, ctx: &mut Ctx) -> FailToProxy {
+        self.portcullis.fail_to_proxy(session, e, ctx).await
+    }
 }
 
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let (Some(main), Some(address)) = (arguments.next(), arguments.next()) else { return Err("CONFIG ADDRESS".into()) };
     let told = |mistakes: Vec<config::mistake::Mistake>| mistakes.iter().map(|m| format!("{m}\n")).collect::<String>();
-    let loaded = config::load(Path::new(&main)).map_err(told)?;
-    let portcullis = Assembly::of(Path::new(&main), loaded, log::Log::stderr())?;
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    // What was revoked before must be known before anything opens.
-    runtime.block_on(portcullis.follow())?;
-    portcullis.reloader.clone().watch()?;
+    let assembly = Assembly::of(Path::new(&main), config::load(Path::new(&main)).map_err(told)?, Log::stderr())?;
+    assembly.reloader.clone().watch()?;
     let mut server = Server::new(None)?;
     server.bootstrap();
-    let mut service = http_proxy_service(&server.configuration, TheirProxy(portcullis, Peers::default()));
+    // Follows what other processes end: until it has once, the gate answers 503.
+    server.add_service(background_service("portcullis", assembly.upkeep()));
+    let theirs = TheirProxy { portcullis: Gateway::of(&assembly) };
+    let mut service = http_proxy_service(&server.configuration, theirs);
     service.add_tcp(&address);
     server.add_service(service);
     server.run_forever()

@@ -5,9 +5,12 @@ use portcullis::{
     config::{Main, mistake},
     gateway::{canonical::canonical, proxy_protocol},
     grant::token_exchange::asset::proven,
-    issuer::{discovery::jwks_uri, keys::KeySet},
+    issuer::{
+        discovery::jwks_uri,
+        keys::{self, KeySet},
+    },
     metrics::Metrics,
-    model::PublicJwk,
+    model::{PublicJwk, VerificationKey},
     provider::params::Params,
     saml::{Assertion, IdentityProvider, Kind, Logout, TrustedKeys, binding::Queried, read},
     store::memory::MemoryStore,
@@ -22,11 +25,12 @@ use std::{
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them; the name is that of the folder of its seeds.
-pub const ALL: [Target; 12] = [
+pub const ALL: [Target; 13] = [
     ("path", path),
     ("parameters", parameters),
     ("token", token),
     ("jwt", jwt),
+    ("jwks", jwks),
     ("saml_message", saml_message),
     ("saml_query", saml_query),
     ("saml_metadata", saml_metadata),
@@ -82,6 +86,20 @@ pub fn jwt(bytes: &[u8]) {
     let _ = assertion::unverified_issuer(text);
     let rules = assertion::Rules::standard(vec!["https://localhost".to_owned()]);
     assert!(assertion::verify(text, "app", &[], &rules, 300, Timestamp(1_700_000_000)).is_err());
+}
+
+/// Another issuer's keys, and an app's: a set that is read has keys, the same each time, and none stands for two.
+pub fn jwks(bytes: &[u8]) {
+    if let Ok(set) = KeySet::read(bytes) {
+        for algorithm in ["RS256", "PS512", "ES256", "ES384", "EdDSA"].into_iter().filter_map(keys::algorithm) {
+            assert!(set.candidates(None, algorithm).len() <= 1);
+        }
+        let again = KeySet::read(bytes).expect("as before");
+        assert!(again.replacing(Some(&set)).1.is_empty(), "nothing came");
+    }
+    if let Ok(all) = VerificationKey::from_jwks(bytes) {
+        assert!(!all.is_empty());
+    }
 }
 
 /// The key that signed what is signed among the seeds; nobody has its private half.

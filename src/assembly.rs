@@ -10,6 +10,7 @@ use crate::{
     store::{Backend, Store, StoreError},
     telemetry::{Options, Traced, Tracer},
     token::{Tokens, keys::Keyring, signer::Signer},
+    upkeep::Upkeep,
 };
 use std::{path::Path, sync::Arc};
 
@@ -33,6 +34,8 @@ pub struct Assembly {
     pub metrics: Arc<Metrics>,
     /// Traces requests, where that is on.
     pub tracer: Option<Arc<Tracer>>,
+    /// What was issued, refused, ended.
+    pub audit: Log,
 }
 
 /// Waits for `work` on a thread of its own: whoever embeds us may already be inside a runtime.
@@ -98,10 +101,24 @@ impl Assembly {
         let tokens = Arc::new(outside.into_iter().fold(tokens, Tokens::signing_with));
         let reloader = Arc::new(Reloader::new(main, loaded, clock.clone(), metrics.clone(), audit.clone()));
         let (policy, in_force) = (reloader.policy(), reloader.in_force());
-        let provider =
-            Provider::new(policy.clone(), store.clone(), tokens.clone(), clock.clone(), metrics.clone(), audit, vault);
+        let (seen, at) = (metrics.clone(), clock.clone());
+        let provider = Provider::new(policy.clone(), store.clone(), tokens.clone(), at, seen, audit.clone(), vault);
         let provider = Arc::new(provider.registering(in_force.clone()));
-        Ok(Self { policy, in_force, provider, tokens, store, reloader, clock, metrics, tracer })
+        Ok(Self { policy, in_force, provider, tokens, store, reloader, clock, metrics, tracer, audit })
+    }
+
+    /// What has to go on beside the requests.
+    pub fn upkeep(&self) -> Upkeep {
+        Upkeep {
+            policy: self.policy.clone(),
+            in_force: self.in_force.clone(),
+            tokens: self.tokens.clone(),
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            metrics: self.metrics.clone(),
+            audit: self.audit.clone(),
+            access: Log::off(),
+        }
     }
 
     /// Takes up what other processes decided and ended since the last call; the first call reads everything.

@@ -13,8 +13,10 @@
 //! * what must outlive the process: [`store`]; what ends a token: [`token::revocation`]
 //! * traces of requests, sent to a collector: [`telemetry`]
 //! * a command of the command line: [`cli`], one file each
+//! * what goes on beside the requests: [`upkeep`]
 //!
-//! To hang it into a Pingora proxy of your own: [`assembly::Assembly`], and `examples/embed.rs`.
+//! To hang it into a Pingora proxy of your own: [`gateway::proxy::Gateway::of`] an [`assembly::Assembly`], whose phases
+//! yours call, and its [`upkeep`] beside them: `examples/embed.rs`.
 pub mod admin;
 pub mod assembly;
 pub mod cli;
@@ -37,3 +39,4 @@ pub mod secret;
 pub mod store;
 pub mod telemetry;
 pub mod token;
+pub mod upkeep;

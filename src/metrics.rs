@@ -63,6 +63,8 @@ pub struct Metrics {
     pub connections_refused: IntCounter,
     /// Counts of the usage view that found no room before they could be written down.
     pub usage_lost: IntCounter,
+    /// Lines that could not be written, by log.
+    pub log_lines_lost: IntCounterVec,
     /// Requests to the admin API, by operation and status.
     pub admin_requests: IntCounterVec,
     /// Dynamic client registration, by method and outcome.
@@ -185,6 +187,10 @@ impl Metrics {
             in_flight: gauge("requests_in_flight", "Requests in flight"),
             connections_refused: counter("connections_refused_total", "Connections refused for want of room"),
             usage_lost: counter("usage_counts_lost_total", "Counts of the usage view that found no room"),
+            log_lines_lost: from_nought(
+                counters("log_lines_lost_total", "Lines that could not be written", &["log"]),
+                &["access", "audit"],
+            ),
             admin_requests: counters("admin_requests_total", "Requests to the admin API", &["operation", "status"]),
             registrations: counters("registrations_total", "Dynamic client registration", &["method", "outcome"]),
             trace_spans: from_nought(

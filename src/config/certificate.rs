@@ -1,12 +1,12 @@
 //! `[[certificate]]` tables: what the listeners show, chosen by SNI (RFC 6066 §3).
 use super::mistake::Findings;
-use crate::{clock::Timestamp, metrics::Metrics, saml::instant};
+use crate::{clock::Timestamp, metrics::Metrics, saml::instant, secret::Digest};
 use rustls::{crypto::aws_lc_rs, sign::CertifiedKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -46,6 +46,20 @@ impl Certificates {
             self.by_host.get(name).or_else(wildcard)
         });
         own.or(self.first.as_ref()).cloned()
+    }
+
+    /// For which hosts another certificate is shown in `new`, in words.
+    pub fn changes(&self, new: &Self) -> Vec<String> {
+        let leaf = |shown: Option<&Arc<CertifiedKey>>| {
+            let leaf = shown.and_then(|shown| shown.cert.first()).map(|leaf| Digest::of(leaf).hex());
+            leaf.map_or_else(|| "none".to_owned(), |hex| hex[..16].to_owned())
+        };
+        let hosts: BTreeSet<&String> = self.by_host.keys().chain(new.by_host.keys()).collect();
+        let pairs = hosts.into_iter().map(|h| (h, leaf(self.by_host.get(h)), leaf(new.by_host.get(h))));
+        pairs
+            .filter(|(_, old, new)| old != new)
+            .map(|(h, old, new)| format!("certificate {h}: {old} -> {new}"))
+            .collect()
     }
 
     /// The files they were read from.

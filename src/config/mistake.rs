@@ -76,15 +76,29 @@ impl<'a> Findings<'a> {
         self.file.parent().unwrap_or(Path::new("."))
     }
 
+    /// What follows concerns the one table called `name`, or the whole where it is not there.
+    pub fn table(&mut self, name: &str) -> &mut Self {
+        let mut lines = self.text.split_inclusive('\n').scan(0, |at, line| {
+            *at += line.len();
+            Some((*at - line.len(), line))
+        });
+        let from = lines.find(|(_, line)| header(line) == Some(name)).map_or(0, |(at, _)| at);
+        self.within(from)
+    }
+
     /// Notes a mistake on the line where `key` is set, or where the table begins.
     pub fn wrong(&mut self, key: &str, message: impl std::fmt::Display) {
         let before = self.text[..self.from].matches('\n').count();
         let sets = |line: &str| {
-            let line = line.trim_start();
-            line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with(['=', '.']))
-                || line.starts_with('[') && line.trim_matches(['[', ']', ' ']).ends_with(key)
+            line.trim_start().strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with(['=', '.']))
+                || header(line).is_some_and(|name| name.ends_with(key))
         };
-        let offset = self.text[self.from..].lines().position(sets).unwrap_or(0);
+        let lines = || self.text[self.from..].lines();
+        let own = lines().next().and_then(header).filter(|_| self.from > 0);
+        let beneath = |name: &str| own.is_none_or(|own| name.strip_prefix(own).is_some_and(|n| n.starts_with('.')));
+        // What the next table says is another's.
+        let count = 1 + lines().skip(1).take_while(|line| header(line).is_none_or(beneath)).count();
+        let offset = lines().take(count).position(sets).unwrap_or(0);
         let message = format!("{key}: {message}");
         self.mistakes.push(Mistake { file: self.file.to_owned(), line: before + offset + 1, message });
     }
@@ -98,9 +112,30 @@ impl<'a> Findings<'a> {
     }
 }
 
+/// The name of the table that `line` begins.
+fn header(line: &str) -> Option<&str> {
+    let name = line.trim_start().strip_prefix('[')?;
+    let (name, rest) = name.trim_start_matches('[').split_once(']')?;
+    let ends = rest.trim_start_matches(']').trim_start();
+    (ends.is_empty() || ends.starts_with('#')).then(|| name.trim())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mistake_stands_in_its_own_table() {
+        let text = "x = 1\n[[route]] # first\nname = \"a\"\n[route.cors]\norigins = []\n[[route]]\nscopes = []\n[login]\nx = 2\n";
+        let mut found = Findings::of(Path::new("p.toml"), text);
+        let first = text.find("[[").unwrap_or_default();
+        found.within(first).wrong("scopes", "missing");
+        found.within(first).wrong("origins", "empty");
+        found.table("login").wrong("x", "too large");
+        found.within(0).wrong("scopes", "anywhere");
+        let lines: Vec<usize> = found.mistakes.iter().map(|m| m.line).collect();
+        assert_eq!(lines, [2, 5, 9, 7]);
+    }
 
     #[derive(Debug, serde::Deserialize)]
     #[serde(deny_unknown_fields)]

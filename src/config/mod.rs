@@ -25,8 +25,8 @@ use crate::{
     issuer::Trusted,
     model::{Client, Ranges, ScopeSet, User},
     policy::{
-        Policy, client_certificate::ClientCertificates, dpop::Dpop, people::People, registration::Registration,
-        route::Table, salesforce::Salesforce, saml::Saml,
+        Policy, client_certificate::ClientCertificates, dpop::Dpop, own_paths::are_ours, people::People,
+        registration::Registration, route::Table, salesforce::Salesforce, saml::Saml,
     },
     secret::Digest,
 };
@@ -313,26 +313,25 @@ fn main_file(file: &Path, text: &str, apps: Option<&Apps>, users: &Users) -> Res
     }
     let issuers = issuer::read(raw.trusted_issuer, &raw.issuer, apps, users, &mut found);
     let mut routes = Vec::new();
-    let mut names = std::collections::BTreeSet::new();
+    let mut begin = BTreeMap::new();
     for table in raw.route {
         let span = table.span().start;
         let route = route::read(table.into_inner(), (&raw.issuer, &issuers), found.within(span));
-        if !names.insert(route.name.clone()) {
+        if begin.insert(route.name.clone(), span).is_some() {
             found.wrong("name", format!("{} names two routes", route.name));
         }
         routes.push(Arc::new(route));
     }
     let routes = Table::build(routes);
-    for name in routes.unreachable() {
-        found.within(0).wrong("route", format!("{name} can never match: an earlier, equally specific one takes all"));
-    }
     let people = sign_in::read(&raw.session, &raw.login, raw.brand, raw.scope, (raw.sign_in, apps), found.within(0));
-    let dpop = dpop::read(&raw.dpop, found.within(0));
+    let dpop = dpop::read(&raw.dpop, found.table("dpop"));
     let saml = saml::read(raw.saml, raw.saml_idp, &raw.issuer, apps, &mut found);
     let salesforce = raw.salesforce.map(|table| {
         let span = table.span().start;
         salesforce::read(table.into_inner(), &raw.issuer, apps, found.within(span))
     });
+    let own = |path: &str| are_ours(path) || crate::salesforce::owns(path, salesforce.as_ref());
+    route::unreachable(&routes, &begin, own, &mut found);
     let profiles = profile::read(&raw.profile, found.within(0));
     let registration = raw.registration.map(|table| {
         let span = table.span().start;

@@ -36,6 +36,7 @@ pub struct Reloaded {
 pub struct Reloader {
     main: PathBuf,
     settings: Settings,
+    hashes: usize,
     in_force: Arc<InForce>,
     certificates: Arc<ArcSwap<Certificates>>,
     clock: Arc<dyn Clock>,
@@ -56,16 +57,20 @@ impl Reloader {
     /// Watches over what `loaded` was read from.
     pub fn new(main: &Path, loaded: Loaded, clock: Arc<dyn Clock>, metrics: Arc<Metrics>, audit: Log) -> Self {
         metrics.last_reload.set(clock.now().0);
-        Self {
+        let reloader = Self {
             main: main.to_owned(),
             settings: loaded.settings,
+            hashes: loaded.policy.people.limits.hashes,
             in_force: Arc::new(InForce::of(loaded.policy)),
             certificates: Arc::new(ArcSwap::from_pointee(loaded.certificates)),
             clock,
             metrics,
             audit,
             state: Mutex::new(State::default()),
-        }
+        };
+        // What changes while the rest of the program begins is seen by the first look.
+        reloader.state.lock().unwrap_or_else(PoisonError::into_inner).stamp = Some(reloader.stamp());
+        reloader
     }
 
     /// The policy in force.
@@ -102,9 +107,12 @@ impl Reloader {
         let (word, event) = match &outcome {
             Ok(loaded) => {
                 let mut changes = diff::changes(&self.in_force.configured(), &loaded.policy);
-                if loaded.settings != self.settings {
-                    changes.push("[server] changed: it takes effect when the process starts again".to_owned());
-                }
+                changes.extend(self.certificates.load().changes(&loaded.certificates));
+                let hashes = loaded.policy.people.limits.hashes != self.hashes;
+                let waits = self.settings.changed(&loaded.settings).into_iter();
+                let waits = waits.chain(hashes.then_some("[login] concurrent_hashes"));
+                changes
+                    .extend(waits.map(|name| format!("{name} changed: it takes effect when the process starts again")));
                 ("applied", json!({"revision": loaded.policy.revision, "changes": changes}))
             }
             Err(mistakes) => {
@@ -134,7 +142,6 @@ impl Reloader {
         })?;
         let folder = self.main.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         watcher.watch(folder, notify::RecursiveMode::Recursive)?;
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).stamp = Some(self.stamp());
         let run = move || {
             let _watcher = watcher; // watches while it lives
             loop {

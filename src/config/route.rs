@@ -8,7 +8,7 @@ use super::{
 use crate::{
     issuer::Trusted,
     policy::route::{
-        Auth, ErrorStyle, IdentityHeaders, PathRule, Requirement, Route, TokenRelay, resource_metadata_path,
+        Auth, ErrorStyle, IdentityHeaders, PathRule, Requirement, Route, Table, TokenRelay, resource_metadata_path,
     },
 };
 use schemars::JsonSchema;
@@ -87,6 +87,10 @@ pub struct RouteTable {
     maintenance: Option<MaintenanceTable>,
     /// What it is going to need: reported, not enforced.
     shadow: Option<ShadowTable>,
+    /// Tells the upstream the client's certificate, where an authority of `[[client_certificate]]` vouches for it:
+    /// `Client-Cert` (RFC 9440).
+    #[serde(default)]
+    client_cert: bool,
 }
 
 /// What one method needs.
@@ -137,9 +141,29 @@ impl Default for HeaderTable {
 const RESERVED: [&str; 7] =
     ["host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "authorization"];
 
+/// Tells of the routes of `table` that no request can reach; each begins at its place in `begin`, and `own` says which paths
+/// the gateway answers itself.
+pub fn unreachable(
+    table: &Table,
+    begin: &BTreeMap<Arc<str>, usize>,
+    own: impl Fn(&str) -> bool,
+    found: &mut Findings<'_>,
+) {
+    let mut told = |route: &Route, why: String| {
+        let begin = begin.get(&route.name).copied().unwrap_or_default();
+        found.within(begin).wrong("path", format!("{} can never match: {why}", route.name));
+    };
+    for (route, earlier) in table.unreachable() {
+        told(route, format!("it is left nothing by {}; name another path, host or method", earlier.join(" and ")));
+    }
+    for route in table.iter().filter(|route| own(&route.path.beginning())) {
+        told(route, "the gateway answers what is there itself; name another path".to_owned());
+    }
+}
+
 /// Validates one route; mistakes go to `found`.
 pub fn read(raw: RouteTable, (issuer, trusted): (&str, &Trusted), found: &mut Findings<'_>) -> Route {
-    let path = found.or("path", PathRule::parse(&raw.path).map_err(str::to_owned), PathRule::Exact(raw.path.clone()));
+    let path = found.or("path", PathRule::parse(&raw.path), PathRule::Exact(raw.path.clone()));
     let method_name = |m: &String| !m.is_empty() && m.bytes().all(|b| b.is_ascii_uppercase());
     if !raw.methods.iter().chain(raw.method.keys()).all(method_name) {
         found.wrong("methods", "upper-case HTTP methods such as GET");
@@ -147,8 +171,13 @@ pub fn read(raw: RouteTable, (issuer, trusted): (&str, &Trusted), found: &mut Fi
     if raw.name.is_empty() {
         found.wrong("name", "must not be empty");
     }
-    if raw.host.as_ref().is_some_and(|h| h.is_empty() || h.contains([':', '/', '*']) || h.ends_with('.')) {
-        found.wrong("host", "a host name without port");
+    for method in raw.method.keys().filter(|method| !raw.methods.is_empty() && !raw.methods.contains(*method)) {
+        let right = format!("the route does not take {method}: add it to methods, or take this away");
+        found.wrong(&format!("method.{method}"), right);
+    }
+    let names_a_host = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+    if raw.host.as_ref().is_some_and(|h| h.is_empty() || h.ends_with('.') || !h.bytes().all(names_a_host)) {
+        found.wrong("host", "a host name without port, in ASCII (xn--…)");
     }
     let mut requirement = |t: MethodTable| {
         let MethodTable { public, clients, requires_asset: asset, proof_of_possession: proof, .. } = t;
@@ -194,6 +223,7 @@ pub fn read(raw: RouteTable, (issuer, trusted): (&str, &Trusted), found: &mut Fi
         limit: raw.limit,
         maintenance: raw.maintenance,
         shadow: raw.shadow,
+        client_cert: raw.client_cert,
     };
     let names = [&headers.user, &headers.client, &headers.scopes, &headers.issuer];
     let terms = terms::read(tables, &path, &raw.methods, names, whole.public, found);

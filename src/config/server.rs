@@ -104,6 +104,35 @@ pub struct Settings {
     pub telemetry: Option<crate::telemetry::Options>,
 }
 
+impl Settings {
+    /// What `other` says otherwise, as the file calls it: it takes effect when the process starts again.
+    pub fn changed(&self, other: &Self) -> Vec<&'static str> {
+        let all = [
+            ("[server] listen", self.listen != other.listen),
+            ("[server] redirect", self.redirect != other.redirect),
+            ("[server] admin", self.admin != other.admin),
+            ("[server] data", self.data != other.data),
+            ("[server] threads", self.threads != other.threads),
+            ("[server] cache_mib", self.cache_bytes != other.cache_bytes),
+            ("[server] trusted_proxies", self.trusted_proxies != other.trusted_proxies),
+            ("[server] proxy_protocol", self.proxy_protocol != other.proxy_protocol),
+            ("[server] handshake_timeout", self.handshake_timeout != other.handshake_timeout),
+            ("[server] header_timeout", self.header_timeout != other.header_timeout),
+            ("[server] body_timeout", self.body_timeout != other.body_timeout),
+            ("[server] max_connections", self.max_connections != other.max_connections),
+            ("[server] grace", self.grace != other.grace),
+            ("[server] access_log", self.access_log != other.access_log),
+            ("[server] audit_log", self.audit_log != other.audit_log),
+            ("[server] example_api, or dev", self.example_api != other.example_api),
+            ("[store]", self.store != other.store),
+            ("[keys]", self.keys != other.keys),
+            ("[admin_api]", self.admin_api != other.admin_api),
+            ("[telemetry]", self.telemetry != other.telemetry),
+        ];
+        all.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+    }
+}
+
 fn loopback() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 9901))
 }

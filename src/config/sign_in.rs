@@ -79,13 +79,22 @@ pub fn read(
 ) -> People {
     let colour = |c: &String| c.len() == 7 && c.starts_with('#') && c[1..].bytes().all(|b| b.is_ascii_hexdigit());
     let rules = [
-        (session.idle < 60 || session.absolute < session.idle, "idle", "at least 60 seconds, and at most absolute"),
-        (login.attempts_per_account == 0 || login.attempts_per_address == 0, "attempts_per_account", "at least 1"),
-        (!(1..=86_400).contains(&login.window), "window", "between 1 and 86400 seconds"),
-        (!(1..=64).contains(&login.concurrent_hashes), "concurrent_hashes", "between 1 and 64"),
-        (!brand.colour.iter().chain(&brand.colour_dark).all(colour), "colour", "as #rrggbb"),
+        (
+            session.idle < 60 || session.absolute < session.idle,
+            ("session", "idle"),
+            "at least 60 seconds, and at most absolute",
+        ),
+        (login.attempts_per_account == 0, ("login", "attempts_per_account"), "at least 1"),
+        (login.attempts_per_address == 0, ("login", "attempts_per_address"), "at least 1"),
+        (!(1..=86_400).contains(&login.window), ("login", "window"), "between 1 and 86400 seconds"),
+        (!(1..=64).contains(&login.concurrent_hashes), ("login", "concurrent_hashes"), "between 1 and 64"),
+        (!brand.colour.iter().all(colour), ("brand", "colour"), "as #rrggbb"),
+        (!brand.colour_dark.iter().all(colour), ("brand", "colour_dark"), "as #rrggbb"),
     ];
-    rules.into_iter().filter(|(broken, ..)| *broken).for_each(|(_, key, right)| found.wrong(key, right));
+    for (_, (table, key), right) in rules.into_iter().filter(|(broken, ..)| *broken) {
+        found.table(table).wrong(key, right);
+    }
+    let found = found.table("brand");
     let folder = found.folder().to_owned();
     let logo = brand.logo_file.and_then(|file| {
         let read = std::fs::read(folder.join(&file)).map_err(|e| format!("{file}: {e}")).and_then(|bytes| {

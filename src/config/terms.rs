@@ -112,6 +112,8 @@ pub struct TermsTables {
     pub maintenance: Option<MaintenanceTable>,
     /// `shadow`
     pub shadow: Option<ShadowTable>,
+    /// `client_cert`
+    pub client_cert: bool,
 }
 
 fn usual_headers() -> Vec<String> {
@@ -192,6 +194,7 @@ pub fn read(
                 ..Requirement::default()
             }
         }),
+        client_cert: raw.client_cert,
     };
     let plain = terms.cors.is_none()
         && terms.request_headers == HeaderRules::default()
@@ -199,7 +202,8 @@ pub fn read(
         && terms.rewrite.is_none()
         && terms.limits.is_empty()
         && terms.maintenance.is_none()
-        && terms.shadow.is_none();
+        && terms.shadow.is_none()
+        && !terms.client_cert;
     (!plain).then(|| Arc::new(terms))
 }
 

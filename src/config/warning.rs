@@ -37,6 +37,13 @@ pub fn all(policy: &Policy, admin: Option<&str>) -> Vec<String> {
     };
     let unused = policy.issuers.iter().filter(|issuer| !named(issuer));
     all.extend(unused.map(|issuer| format!("trusted_issuer {}: no route accepts its tokens", issuer.name)));
+    let told = policy.routes.iter().filter(|r| r.terms.as_ref().is_some_and(|terms| terms.client_cert));
+    for route in told.filter(|_| !rules.iter().any(|rule| rule.authorities.is_some())) {
+        all.push(format!(
+            "route {}: client_cert tells nothing, as no [[client_certificate]] names ca_files",
+            route.name
+        ));
+    }
     let people = &policy.people.sign_in;
     for route in policy.routes.iter().filter(|r| r.auth != Auth::Token) {
         let signs_in = people.values().filter_map(|app| policy.clients.get(app.as_str()));

@@ -1,5 +1,6 @@
 //! What the gate answers by itself.
 use super::{
+    access_log::Kept,
     client_certificate::{self, Misdirected},
     ctx::Ctx,
     denial::Told,
@@ -12,7 +13,11 @@ use super::{
 };
 use crate::{
     model::ClientCertificate,
-    policy::{Policy, route::Route},
+    policy::{
+        Policy,
+        route::{Auth, Found, Route},
+    },
+    provider::web,
     telemetry,
     token::Opened,
 };
@@ -47,6 +52,17 @@ impl Gateway {
             clock: self.clock.clone(),
             metrics: self.metrics.clone(),
         }
+    }
+
+    /// Keeps what the log needs of a request that may be ended from outside.
+    pub(super) fn keep(&self, session: &Session, ctx: &mut Ctx) {
+        if !self.access_log.is_on() {
+            return;
+        }
+        let request = session.req_header();
+        let (log, clock) = (self.access_log.clone(), self.clock.clone());
+        let (method, uri) = (request.method.clone(), request.uri.clone());
+        ctx.kept = Some(Box::new(Kept { log, clock, method, uri, status: None }));
     }
 
     /// The client's certificate, as far as it counts for `host`.
@@ -90,10 +106,23 @@ impl Gateway {
         response.headers_mut().insert(identity::REQUEST_ID, ctx.request_id.clone());
     }
 
-    /// The session of a browser that shows its cookie.
-    pub(super) async fn browser(&self, request: &RequestHeader) -> Result<Option<Arc<Opened>>, Denial> {
-        let opened = self.provider.browser_session(&request.headers, &authority(request)).await;
-        opened.map_err(|_| Denial::Unavailable)
+    /// The session of a browser that shows its cookie, where the route takes one; that of a public route it can do
+    /// without.
+    pub(super) async fn browser(
+        &self,
+        policy: &Policy,
+        (host, path, method): (&str, &str, &str),
+        request: &RequestHeader,
+    ) -> Result<Option<Arc<Opened>>, Denial> {
+        let route = match policy.routes.find(host, path, method) {
+            Found::Route(route) if route.auth != Auth::Token => route,
+            Found::Route(_) | Found::MethodNotAllowed(..) | Found::NotFound | Found::Undecidable => return Ok(None),
+        };
+        match self.provider.browser_session(&request.headers, &authority(request)).await {
+            Ok(opened) => Ok(opened),
+            Err(_) if route.requirement(method).public => Ok(None),
+            Err(_) => Err(Denial::Unavailable),
+        }
     }
 
     /// A browser without a session is sent to get one, and comes back.
@@ -119,6 +148,9 @@ impl Gateway {
         self.metrics.decisions.with_label_values(&[&*ctx.route, "deny", ctx.reason]).inc();
         mount::discard(session).await;
         let mut response = why.response(&told);
+        if let Some(key) = told.page {
+            web::in_words(&mut response, key, &session.req_header().headers, &self.policy.load());
+        }
         self.complete(session, ctx, &told, &mut response);
         mount::send(session, response).await?;
         Ok(true)

@@ -18,7 +18,7 @@ use pingora::{
     apps::{HttpServerApp, ServerApp},
     listeners::tls::Acceptor,
     protocols::{ALPN, GetSocketDigest, Stream, http::ServerSession, l4::stream::Stream as L4Stream},
-    proxy::HttpProxy,
+    proxy::{HttpProxy, ProxyHttp},
     server::ShutdownWatch,
 };
 use rustls::{
@@ -68,9 +68,9 @@ impl Proxies {
 /// How long after the listeners have closed a connection may still begin its first request.
 const FIRST_WORD: Duration = Duration::from_secs(1);
 
-/// What stands before the proxy on an HTTPS listener.
-pub struct Front {
-    proxy: Arc<HttpProxy<Gateway>>,
+/// What stands before the proxy on an HTTPS listener: the gate's, or one that it is hung into.
+pub struct Front<P = Gateway> {
+    proxy: Arc<HttpProxy<P>>,
     acceptor: Acceptor,
     provider: Arc<CryptoProvider>,
     shown: Arc<BySni>,
@@ -81,10 +81,14 @@ pub struct Front {
     metrics: Arc<Metrics>,
 }
 
-impl Front {
+impl<P> Front<P>
+where
+    P: ProxyHttp + Send + Sync + 'static,
+    P::CTX: Send + Sync,
+{
     /// Serves `proxy` behind the certificates in force.
     pub fn new(
-        proxy: HttpProxy<Gateway>,
+        proxy: HttpProxy<P>,
         certificates: Arc<ArcSwap<Certificates>>,
         limits: Limits,
         metrics: Arc<Metrics>,
@@ -184,7 +188,11 @@ impl Front {
 }
 
 #[async_trait::async_trait]
-impl ServerApp for Front {
+impl<P> ServerApp for Front<P>
+where
+    P: ProxyHttp + Send + Sync + 'static,
+    P::CTX: Send + Sync,
+{
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let Ok(_room) = self.room.clone().try_acquire_owned() else {
             self.metrics.connections_refused.inc();

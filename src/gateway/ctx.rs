@@ -1,8 +1,8 @@
 //! What one request carries through the phases.
-use super::terms::RateLimit;
-use super::{guard::Permit, pace::Brought, upstream::Attempt};
+use super::{access_log::Kept, guard::Permit, pace::Brought, terms::RateLimit, upstream::Attempt, watch};
 use crate::{
     metrics::Counted,
+    model::ClientCertificate,
     policy::route::Taken,
     secret,
     telemetry::{Trace, Tracer},
@@ -71,8 +71,14 @@ pub struct Ctx {
     pub body: Brought,
     /// Counts it as in flight.
     pub counted: Option<Counted>,
+    /// Whether its trace began here, so that what other tracers said of another one is not passed on.
+    pub begins_trace: bool,
+    /// The certificate of its connection, where the upstream is to be told.
+    pub certificate: Option<Arc<ClientCertificate>>,
     /// Its trace, where it is traced.
     pub trace: Option<Box<Trace>>,
+    /// What its line in the log needs, where it may be ended from outside.
+    pub(super) kept: Option<Box<Kept>>,
 }
 
 impl Ctx {
@@ -98,7 +104,10 @@ impl Ctx {
             shadow: None,
             body: Brought::default(),
             counted: None,
+            begins_trace: false,
+            certificate: None,
             trace: None,
+            kept: None,
         }
     }
 
@@ -116,6 +125,7 @@ impl Ctx {
             _ => (shown([b"00-", &request_id[..], b"-", &request, b"-01"].concat()), false),
         };
         self.traceparent = traceparent;
+        self.begins_trace = !known;
         if let Some(tracer) = tracer {
             self.trace = tracer.begin(self.traceparent.to_str().unwrap_or_default(), known, number);
             match &self.trace {
@@ -128,6 +138,16 @@ impl Ctx {
             }
         }
         self.request_id = shown(request_id);
+    }
+}
+
+impl Drop for Ctx {
+    /// A request that was ended from outside comes to no further phase, and is in the log all the same.
+    fn drop(&mut self) {
+        if let Some((kept, why)) = self.kept.take().zip(watch::cut()) {
+            self.reason = why;
+            kept.tell(self);
+        }
     }
 }
 
@@ -190,7 +210,7 @@ mod tests {
                 &HeaderMap::from_iter([(http::HeaderName::from_static("traceparent"), value.parse().unwrap())]),
                 None,
             );
-            ctx.traceparent
+            ctx.traceparent.clone()
         };
         assert_eq!(taken(good), good);
         for bad in ["00-00000000000000000000000000000000-00f067aa0ba902b7-01", "x", &good[1..], &good.to_uppercase()] {

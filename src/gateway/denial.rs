@@ -124,6 +124,8 @@ pub struct Told {
     pub nonce: Option<String>,
     /// The route's terms.
     pub terms: Asked,
+    /// The page that a person is shown instead.
+    pub page: Option<&'static str>,
 }
 
 impl Told {
@@ -144,6 +146,7 @@ impl Told {
             proof: requirement.proof,
             nonce: None,
             terms: route.terms.clone(),
+            page: None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Whether two readers must take the same request out of what came: what Pingora would mend is refused instead (S66).
 use http::{
     HeaderMap,
-    header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
+    header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE},
 };
 use pingora::http::RequestHeader;
 
@@ -11,6 +11,13 @@ const LENGTH: &[u8] = b"\ncontent-length";
 /// no bytes could be read in two ways.
 pub fn sound(raw: &[u8], request: &RequestHeader) -> bool {
     (raw.is_empty() || names(raw, request)) && is_spelt(request.method.as_str()) && unambiguous(raw, &request.headers)
+}
+
+/// Whether a request to upgrade may lead to a WebSocket, and brings nothing before it does: no other is forwarded.
+pub fn opens_websocket(headers: &HeaderMap) -> bool {
+    let websocket = headers.get(UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    let brings = headers.contains_key(TRANSFER_ENCODING) || headers.get(CONTENT_LENGTH).is_some_and(|l| l != "0");
+    websocket && !brings
 }
 
 /// Methods are case-sensitive (RFC 9110 §9.1), and many upstreams do not know it: `post` must not pass for something else
@@ -66,6 +73,18 @@ mod tests {
         let request = RequestHeader::build("GET", b"/a", None).unwrap();
         assert!(names(b"GET /a HTTP/1.1\r\n\r\n", &request));
         assert!(!names(b"GET /a#b HTTP/1.1\r\n\r\n", &request) && !names(b"GET /a b HTTP/1.1\r\n\r\n", &request));
+    }
+
+    #[test]
+    fn s66_only_what_brings_no_body_may_be_silent_before_its_upgrade() {
+        let opens = |list: &[(&'static str, &'static str)]| {
+            let headers = list.iter().map(|(n, v)| (http::HeaderName::from_static(n), v.parse().unwrap()));
+            opens_websocket(&headers.collect())
+        };
+        assert!(opens(&[("upgrade", "WebSocket")]) && opens(&[("upgrade", "websocket"), ("content-length", "0")]));
+        assert!(!opens(&[]) && !opens(&[("upgrade", "h2c")]));
+        assert!(!opens(&[("upgrade", "websocket"), ("content-length", "9")]));
+        assert!(!opens(&[("upgrade", "websocket"), ("transfer-encoding", "chunked")]));
     }
 
     #[test]

@@ -116,8 +116,9 @@ pub fn check(
     let (host, path, method) = request;
     let route = match policy.routes.find(host, path, method) {
         Found::Route(route) => route,
-        Found::MethodNotAllowed(_) => return Err(Denial::MethodNotAllowed),
+        Found::MethodNotAllowed(..) => return Err(Denial::MethodNotAllowed),
         Found::NotFound => return Err(Denial::NotFound),
+        Found::Undecidable => return Err(Denial::InvalidRequest),
     };
     let opened = decide((policy, tokens), (&route, route.requirement(method)), (path, method), &carried, now)?;
     Ok(Permit { route, opened })

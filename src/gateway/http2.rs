@@ -1,5 +1,5 @@
 //! HTTP/2 from a connection to its requests: Pingora's streams, with deadlines and bounds of our own.
-use super::{client_certificate::Arrived, connection::Limits, proxy::Gateway, watch::Watch};
+use super::{client_certificate::Arrived, connection::Limits, watch::Watch};
 use pingora::{
     apps::HttpServerApp,
     protocols::{
@@ -9,7 +9,7 @@ use pingora::{
             v2::server::{H2Accept, HttpSession, default_h2_options, handshake},
         },
     },
-    proxy::HttpProxy,
+    proxy::{HttpProxy, ProxyHttp},
     server::ShutdownWatch,
 };
 use std::{sync::Arc, time::Duration};
@@ -27,12 +27,15 @@ const UNFINISHED: u32 = 2 * STREAMS;
 const MALFORMED: u32 = 32;
 
 /// Serves the requests of one connection until it ends, is idle for too long, or abuses its streams.
-pub async fn serve(
-    proxy: &Arc<HttpProxy<Gateway>>,
+pub async fn serve<P>(
+    proxy: &Arc<HttpProxy<P>>,
     (stream, arrived): (Stream, Option<Arc<Arrived>>),
     shutdown: &ShutdownWatch,
     limits: Limits,
-) {
+) where
+    P: ProxyHttp + Send + Sync + 'static,
+    P::CTX: Send + Sync,
+{
     let digest = Arc::new(Digest {
         ssl_digest: stream.get_ssl_digest(),
         timing_digest: stream.get_timing_digest(),

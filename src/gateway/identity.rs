@@ -6,6 +6,7 @@ use crate::{
     provider::possession::HEADER,
     token::Tokens,
 };
+use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{AUTHORIZATION, COOKIE, SET_COOKIE, TE},
@@ -24,6 +25,9 @@ const OWN_COOKIES: &str = "__Host-portcullis";
 const ACTOR: HeaderName = HeaderName::from_static("x-auth-actor");
 /// The device that an asset token speaks of.
 const ASSET: HeaderName = HeaderName::from_static("x-auth-asset");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+/// RFC 9440 §2.2.
+const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -66,6 +70,9 @@ pub async fn identify(
             // Of a name that came several times the values follow without it.
             name = next.or(name);
             let Some(name) = &name else { continue };
+            if name == TRACESTATE && ctx.begins_trace {
+                continue;
+            }
             if believed(name.as_str(), &ours) || (name == AUTHORIZATION && route.relay != TokenRelay::Pass) {
                 continue;
             }
@@ -90,6 +97,9 @@ pub async fn identify(
         headers.insert(FORWARDED_HOST, ctx.host.clone());
         if let Some(client) = arrival.client {
             headers.insert(FORWARDED_FOR, value(client)?);
+        }
+        if let Some(certificate) = &ctx.certificate {
+            headers.insert(CLIENT_CERT, value(format!(":{}:", STANDARD.encode(certificate.der())))?);
         }
         let Some(opened) = admitted.permit.opened() else { return Ok(headers) };
         headers.insert(&names.user, value(&*opened.subject)?);

@@ -1,14 +1,15 @@
 //! What happens to a request, top to bottom: Pingora's phases, a few lines each.
 use super::{
     access_log, address, balance,
+    browser::{Shown, browses},
     canonical::canonical,
     client_certificate,
     connection::Proxies,
     ctx::{Admitted, Ctx, KEEPALIVE},
     denial::Told,
-    foreign, framing,
-    guard::{self, Carried, Denial},
-    host::{authority, host, named},
+    failure, foreign, framing,
+    guard::{self, Carried, Denial, Permit},
+    host::{host, named},
     identity::{self, Arrival},
     mount,
     pace::Pace,
@@ -17,14 +18,15 @@ use super::{
     watch,
 };
 use crate::{
+    assembly::Assembly,
     clock::Clock,
     log::Log,
     metrics::Metrics,
     policy::{
         SharedPolicy,
-        route::{Auth, ErrorStyle, Found, Protocol},
+        route::{ErrorStyle, Found, Protocol},
     },
-    provider::{Provider, gate_session},
+    provider::{Provider, web},
     telemetry::{self, Tracer},
     token::Tokens,
 };
@@ -65,6 +67,25 @@ pub struct Gateway {
     pub proxies: Proxies,
     /// Traces requests, where that is on.
     pub tracer: Option<Arc<Tracer>>,
+}
+
+impl Gateway {
+    /// The gate of what was put together, without an access log and with nobody in front: a proxy of your own sets what it
+    /// has, and lets its phases call these.
+    pub fn of(assembly: &Assembly) -> Self {
+        Self {
+            provider: assembly.provider.clone(),
+            tokens: assembly.tokens.clone(),
+            policy: assembly.policy.clone(),
+            clock: assembly.clock.clone(),
+            metrics: assembly.metrics.clone(),
+            access_log: Log::off(),
+            peers: Arc::default(),
+            pace: Pace::default(),
+            proxies: Proxies::default(),
+            tracer: assembly.tracer.clone(),
+        }
+    }
 }
 
 #[async_trait::async_trait]
@@ -119,13 +140,15 @@ impl ProxyHttp for Gateway {
         let asked = (host.as_str(), path, method);
         ctx.host = http::HeaderValue::from_str(&host).unwrap_or(http::HeaderValue::from_static("invalid"));
         let browses = !policy.people.sign_in.is_empty() && request.headers.contains_key(http::header::COOKIE);
-        let session_of = match browses {
-            false => None,
+        let (session_of, unknown) = match browses {
+            false => (None, None),
             // On the heap too: few requests come from a browser.
-            true => match Box::pin(telemetry::within(ctx.trace.as_deref(), self.browser(request))).await {
-                Ok(opened) => opened,
-                Err(denial) => return self.deny(session, ctx, denial, Told::nothing(ErrorStyle::Oauth)).await,
-            },
+            true => {
+                match Box::pin(telemetry::within(ctx.trace.as_deref(), self.browser(&policy, asked, request))).await {
+                    Ok(opened) => (opened, None),
+                    Err(denial) => (None, Some(denial)),
+                }
+            }
         };
         let refused = OnceLock::new();
         let carried = Carried {
@@ -133,15 +156,16 @@ impl ProxyHttp for Gateway {
             session: session_of,
             address: ctx.address,
             authority: named(request),
-            certificate: certificate.map(|c| c.thumbprint),
+            certificate: certificate.as_ref().map(|c| c.thumbprint),
             refused: Some(&refused),
         };
         let now = self.clock.now();
-        let mut decided = guard::check(&policy, &self.tokens, asked, carried.clone(), now);
+        let decide = |now| guard::check(&policy, &self.tokens, asked, carried.clone(), now);
+        let mut decided = unknown.map_or_else(|| decide(now), Err);
         if matches!(decided, Err(Denial::InvalidToken | Denial::Unavailable))
             && foreign::heard(&policy, &self.tokens, asked, &request.headers).await
         {
-            decided = guard::check(&policy, &self.tokens, asked, carried.clone(), self.clock.now());
+            decided = decide(self.clock.now());
         }
         match decided {
             Ok(permit) => {
@@ -153,6 +177,7 @@ impl ProxyHttp for Gateway {
                             terms::shadow(rules, (&permit, requirement), (path, method), &carried, now, &self.metrics);
                         ctx.shadow = Some(decided);
                     }
+                    ctx.certificate = certificate.filter(|c| asked.client_cert && c.trusted);
                     if asked.maintenance.is_some() {
                         ctx.refused = permit.opened().cloned();
                         return self.turn_away(session, ctx, "maintenance", &Told::of(permit.route(), method)).await;
@@ -165,7 +190,11 @@ impl ProxyHttp for Gateway {
                         return self.turn_away(session, ctx, "rate_limited", &Told::of(permit.route(), method)).await;
                     }
                 }
-                if session.is_upgrade_req() {
+                if session.is_http2() && !session.is_body_empty() && !unhurried(&permit) {
+                    self.keep(session, ctx);
+                    watch::body_due(Some(self.pace.pause));
+                }
+                if session.is_upgrade_req() && framing::opens_websocket(&session.req_header().headers) {
                     // It may be silent for as long as the upstream may, from before the 101: reading has begun by then.
                     session.set_read_timeout(Some(permit.route().upstream.read_timeout));
                 }
@@ -179,18 +208,20 @@ impl ProxyHttp for Gateway {
                 let told = match policy.routes.find(asked.0, asked.1, asked.2) {
                     Found::Route(route) => {
                         ctx.route = route.name.clone();
-                        if denial == Denial::Unauthenticated
-                            && route.auth != Auth::Token
-                            && policy.people.sign_in.contains_key(&authority(request))
-                            && gate_session::navigates(&request.method, &request.headers)
+                        let page = match Shown::to(request, denial, (&policy, &route), carried.session.as_deref(), now)
                         {
-                            return self.send_to_sign_in(session, ctx).await;
-                        }
+                            Shown::SignIn => return self.send_to_sign_in(session, ctx).await,
+                            Shown::Page(key) => Some(key),
+                            Shown::Json => None,
+                        };
                         let nonce = (denial == Denial::UseNonce).then(|| self.tokens.nonce(self.clock.now()));
-                        Told { nonce, ..Told::of(&route, method) }
+                        Told { nonce, page, ..Told::of(&route, method) }
                     }
-                    Found::MethodNotAllowed(allowed) => Told { allow: allowed, ..Told::nothing(ErrorStyle::Oauth) },
-                    Found::NotFound => Told::nothing(ErrorStyle::Oauth),
+                    Found::MethodNotAllowed(route, allow) => {
+                        ctx.route = route.name.clone();
+                        Told { allow, ..Told::of(&route, method) }
+                    }
+                    Found::NotFound | Found::Undecidable => Told::nothing(ErrorStyle::Oauth),
                 };
                 self.deny(session, ctx, denial, told).await
             }
@@ -201,13 +232,15 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         body: &mut Option<Bytes>,
-        _end: bool,
+        end: bool,
         ctx: &mut Ctx,
     ) -> Result<()> {
         // What flows after an upgrade is no body.
-        let slow = || ctx.admitted.as_ref().is_some_and(|a| a.permit.route().upstream.protocol == Protocol::Grpc);
-        if session.was_upgraded() || slow() {
+        if session.was_upgraded() || ctx.admitted.as_ref().is_some_and(|a| unhurried(&a.permit)) {
             return Ok(());
+        }
+        if session.is_http2() {
+            watch::body_due((body.is_some() && !end).then_some(self.pace.pause));
         }
         ctx.body.take(body.as_ref().map_or(0, Bytes::len), self.pace)
     }
@@ -261,7 +294,7 @@ impl ProxyHttp for Gateway {
         if e.retry() {
             // The same address, by a connection of its own.
             ctx.tried = 0;
-        } else if e.esource() == &ErrorSource::Upstream && !waits(session, &e) {
+        } else if e.esource() == &ErrorSource::Upstream && !failure::waits(session, &e) {
             balance::judge(ctx, false);
         }
         e
@@ -285,6 +318,9 @@ impl ProxyHttp for Gateway {
             counts.upstream(&self.metrics, &ctx.route).observe(sent.elapsed().as_secs_f64());
         }
         balance::answered(ctx, response);
+        if is_stream(response) {
+            self.keep(session, ctx);
+        }
         identity::keep_our_cookies(response)?;
         if let Some(admitted) = &ctx.admitted {
             let route = admitted.permit.route();
@@ -297,18 +333,26 @@ impl ProxyHttp for Gateway {
                 terms::on_response(asked, ctx.rate.as_ref(), &session.req_header().headers, response)?;
             }
         }
+        if let Some(kept) = &mut ctx.kept {
+            kept.status = Some(response.status.as_u16());
+        }
         response.insert_header("X-Request-Id", ctx.request_id.clone())
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, e: &Error, ctx: &mut Ctx) -> FailToProxy {
-        let waits = waits(session, e);
-        let status = if waits { StatusCode::REQUEST_TIMEOUT.as_u16() } else { failure_status(e) };
+        let waits = failure::waits(session, e);
+        let status = if waits { StatusCode::REQUEST_TIMEOUT.as_u16() } else { failure::status(e) };
         if status > 0 && session.response_written().is_none() {
-            let style = ctx.admitted.as_ref().map_or(ErrorStyle::Oauth, |a| a.permit.route().errors);
+            let route = ctx.admitted.as_ref().map(|a| a.permit.route());
+            let mut response = super::denial::failure(status, route.map_or(ErrorStyle::Oauth, |route| route.errors));
+            let request = session.req_header();
+            if status >= 500 && route.is_some_and(|route| browses(request, route)) {
+                web::in_words(&mut response, "unavailable", &request.headers, &self.policy.load());
+            }
             // The connection ends with this answer, so the answer says so: nobody may write another request into it.
             session.set_keepalive(None);
             // The client may be gone already, and then there is nobody to tell.
-            let _ = mount::send(session, super::denial::failure(status, style)).await;
+            let _ = mount::send(session, response).await;
         }
         ctx.reason = if e.esource() == &ErrorSource::Upstream && !waits { "upstream_failed" } else { "failed" };
         if ctx.reason == "upstream_failed" {
@@ -324,6 +368,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn logging(&self, session: &mut Session, e: Option<&Error>, ctx: &mut Ctx) {
+        ctx.kept = None;
         if let (Some(tracer), Some(trace)) = (&self.tracer, ctx.trace.take()) {
             traced::ended(tracer, &trace, session, ctx, e);
         }
@@ -341,28 +386,11 @@ fn is_stream(response: &ResponseHeader) -> bool {
     response.status == StatusCode::SWITCHING_PROTOCOLS || kind().is_some_and(begins)
 }
 
+/// Whether its bodies are as slow as they like.
+fn unhurried(permit: &Permit) -> bool {
+    permit.route().upstream.protocol == Protocol::Grpc
+}
+
 fn admitted(ctx: &Ctx) -> Result<&Admitted> {
     ctx.admitted.as_ref().ok_or_else(|| Error::explain(InternalError, "no permit, nowhere to go"))
-}
-
-/// Whether the upstream was silent where it may be: while the request is not whole, or once it has answered. Whoever
-/// may send a request could otherwise take every address out by stalling it.
-fn waits(session: &mut Session, e: &Error) -> bool {
-    let last = |r: &ResponseHeader| !r.status.is_informational() || r.status == StatusCode::SWITCHING_PROTOCOLS;
-    let silent = e.etype() == &ReadTimedout && e.esource() == &ErrorSource::Upstream;
-    silent && (session.response_written().is_some_and(last) || !session.as_mut().is_body_done())
-}
-
-fn failure_status(e: &Error) -> u16 {
-    match (e.etype(), e.esource()) {
-        (HTTPStatus(code), _) => *code,
-        (ConnectTimedout | ReadTimedout | WriteTimedout | TLSHandshakeTimedout, ErrorSource::Upstream) => 504,
-        (_, ErrorSource::Upstream) => 502,
-        (ConnectTimedout, _) => 504,
-        (ConnectError | ConnectRefused | ConnectNoRoute, _) => 502,
-        (WriteError | ReadError | ConnectionClosed, ErrorSource::Downstream) => 0,
-        (ReadTimedout, ErrorSource::Downstream) => 408,
-        (_, ErrorSource::Downstream) => StatusCode::BAD_REQUEST.as_u16(),
-        _ => StatusCode::INTERNAL_SERVER_ERROR.as_u16(),
-    }
 }

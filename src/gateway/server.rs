@@ -13,14 +13,10 @@ use super::{
 use crate::{
     admin::{Here, api::Api},
     assembly::{Assembly, follow, to_the_end},
-    clock::Clock,
     config::{Loaded, reload::Reloader, server::Settings},
     log::Log,
-    metrics::Metrics,
-    policy::in_force::InForce,
-    store::{Store, sweep::Sweeper},
     telemetry::Tracer,
-    token::{Tokens, keys::Keyring},
+    upkeep::Upkeep,
 };
 use pingora::{
     apps::ServerApp,
@@ -39,25 +35,16 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
-/// How long a revocation by another process may go unnoticed where the store gives no hint.
-const FEED_POLL: Duration = Duration::from_millis(200);
+/// Between two looks at whether the supervisor may be told that requests are served.
+const TOLD: Duration = Duration::from_millis(200);
 const DRAIN_POLL: Duration = Duration::from_millis(100);
 /// Polls that idle connections get to be closed.
 const IDLE_POLLS: u32 = 20;
 /// Polls without anything in flight before the end: a connection that was just taken may not have been counted yet.
 const QUIET_POLLS: u32 = 5;
-/// Rounds between two writings of the usage view: what a killed process loses at most, five seconds of counts.
-const TALLY_EVERY: u32 = 25;
-/// Rounds between two looks at keys that are kept in the store.
-const KEYS_EVERY: u32 = 25;
-/// Between two sweeps of the store; a sweep goes on until nothing expired is left.
-const SWEEP_EVERY: Duration = Duration::from_secs(10);
-/// Sweeps between two forgettings of what ended tokens that have expired.
-const FORGET_EVERY: u32 = 6;
-
 /// Serves until asked to end; the error says what could not be started. With `upgrade`, the listeners come from the
 /// process that serves now.
 pub fn run(main: &Path, loaded: Loaded, upgrade: bool) -> Result<(), String> {
@@ -68,21 +55,17 @@ pub fn run(main: &Path, loaded: Loaded, upgrade: bool) -> Result<(), String> {
     // What was ended before is known before the first request comes: the process before this one hands over its
     // listeners at once. A store that does not answer is asked again, and until it does the gate answers 503.
     let _ = to_the_end(async { assembly.follow().await.map_err(|e| e.to_string()) });
-    let Assembly { policy, in_force, provider, tokens, store, reloader, clock, metrics, tracer } = assembly;
+    let upkeep = Upkeep { access: access_log.clone(), ..assembly.upkeep() };
     let peers = Arc::new(Peers::default());
     let proxies = Proxies { trusted: settings.trusted_proxies.clone(), listeners: settings.proxy_protocol.clone() };
     let gateway = Gateway {
-        provider,
-        tokens: tokens.clone(),
-        policy: policy.clone(),
-        clock: clock.clone(),
-        metrics: metrics.clone(),
-        access_log: access_log.clone(),
+        access_log,
         peers: peers.clone(),
         pace: Pace { pause: settings.body_timeout },
         proxies: proxies.clone(),
-        tracer: tracer.clone(),
+        ..Gateway::of(&assembly)
     };
+    let Assembly { policy, in_force, tokens, store, reloader, clock, metrics, tracer, .. } = assembly;
     if !upgrade {
         free(&settings)?;
     }
@@ -153,21 +136,8 @@ pub fn run(main: &Path, loaded: Loaded, upgrade: bool) -> Result<(), String> {
     let health = Health { policy: policy.clone(), peers, metrics: metrics.clone() };
     server.add_service(background_service("health", health));
     reloader.clone().watch().map_err(|e| format!("watching {}: {e}", main.display()))?;
-    server.add_service(background_service(
-        "upkeep",
-        Upkeep {
-            in_force,
-            tokens,
-            store,
-            clock,
-            reloader,
-            draining,
-            metrics,
-            logs: [access_log, audit],
-            handover,
-            tracer,
-        },
-    ));
+    let process = Process { upkeep, reloader, draining, handover, tracer };
+    server.add_service(background_service("upkeep", process));
     server.run(RunArgs::default());
     Ok(())
 }
@@ -196,93 +166,21 @@ fn plain<A: ServerApp + Send + Sync + 'static>(name: &str, app: A, addresses: &[
     service
 }
 
-/// What goes on beside the requests.
-struct Upkeep {
-    in_force: Arc<InForce>,
-    tokens: Arc<Tokens>,
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
+/// The process around the requests: its signals, and its end.
+struct Process {
+    upkeep: Upkeep,
     reloader: Arc<Reloader>,
     draining: Arc<AtomicBool>,
-    metrics: Arc<Metrics>,
-    logs: [Log; 2],
     /// Where listeners are handed over.
     handover: PathBuf,
     /// What has spans to send.
     tracer: Option<Arc<Tracer>>,
 }
 
-impl Upkeep {
-    /// Takes up keys that were rotated, and published ones whose time has come; damaged ones are left, and the old go on.
-    async fn keys(&self, known: &mut Option<SystemTime>, due: bool) {
-        let now = self.clock.now();
-        self.tokens.advance_keys(now);
-        // Where they are in the store, its feed has told already: this is for certain.
-        let written = self.tokens.keyring().and_then(Keyring::written);
-        if written != *known || written.is_none() && due {
-            *known = written;
-            let (word, detail) = match self.tokens.take_up_keys(now).await {
-                Ok(false) => return,
-                Ok(true) => ("taken up", None),
-                Err(why) => ("refused", Some(why)),
-            };
-            self.logs[1].write(json!({"event": "keys", "outcome": word, "detail": detail, "time": now}));
-        }
-    }
-
-    /// Takes up what other nodes announce: at once where the store tells of it, at the next poll for certain.
-    fn follow(&self) -> impl Future<Output = ()> + use<> {
-        let (tokens, store, clock) = (self.tokens.clone(), self.store.clone(), self.clock.clone());
-        let in_force = self.in_force.clone();
-        let audit = self.logs[1].clone();
-        async move {
-            let mut known = false;
-            loop {
-                let now = clock.now();
-                let outcome = follow(&in_force, &tokens, &*store, now).await;
-                if tokens.ready() != known {
-                    known = !known;
-                    if known {
-                        handover::serving();
-                    }
-                    let word = if known { "known" } else { "stale" };
-                    let detail = outcome.as_ref().err().map(ToString::to_string);
-                    let event = json!({"event": "revocations", "outcome": word, "behind_ms": tokens.behind(),
-                        "detail": detail, "time": clock.now()});
-                    audit.write(event);
-                    log::warn!("revocations of other nodes are {word}");
-                }
-                // A store that does not answer is tried again at the next tick.
-                let _ = tokio::time::timeout(FEED_POLL, store.feed_grown()).await;
-            }
-        }
-    }
-
-    /// Removes what has expired, beside everything else: from the store, and what ended tokens from memory.
-    fn sweep(&self) -> impl Future<Output = ()> + use<> {
-        let (store, clock, metrics) = (self.store.clone(), self.clock.clone(), self.metrics.clone());
-        let tokens = self.tokens.clone();
-        let mut sweeper = Sweeper::new(clock.now());
-        async move {
-            let mut round = 0_u32;
-            // At once: from then on the store says until when it was swept.
-            loop {
-                round = round.wrapping_add(1);
-                // A store that does not answer is swept the next time.
-                if let Ok((gone, over)) = sweeper.sweep(&*store, clock.now()).await {
-                    metrics.swept.inc_by(gone as u64);
-                    if round.is_multiple_of(FORGET_EVERY) {
-                        tokens.forget_expired(over);
-                    }
-                }
-                tokio::time::sleep(SWEEP_EVERY).await;
-            }
-        }
-    }
-
+impl Process {
     /// Starts the next process and hands it the listeners.
     fn hand_over(&self) -> impl Future<Output = ()> + use<> {
-        let (place, audit, clock) = (self.handover.clone(), self.logs[1].clone(), self.clock.clone());
+        let (place, audit, clock) = (self.handover.clone(), self.upkeep.audit.clone(), self.upkeep.clock.clone());
         async move {
             let (word, pid, detail) = match handover::begin(&place).await {
                 Ok(pid) => ("handed over", Some(pid), None),
@@ -296,17 +194,16 @@ impl Upkeep {
     /// Ends the process when the last request has been answered; Pingora alone would sit out the whole grace period.
     async fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+        let metrics = &self.upkeep.metrics;
         let (mut polls, mut quiet) = (0, 0);
         loop {
             tokio::time::sleep(DRAIN_POLL).await;
             polls += 1;
             // Idle connections are being closed meanwhile, so that nobody writes a request into one that ends with us.
-            let idle = self.metrics.connections.get() == 0 || polls >= IDLE_POLLS;
-            quiet = if self.metrics.in_flight.get() == 0 && idle { quiet + 1 } else { 0 };
+            let idle = metrics.connections.get() == 0 || polls >= IDLE_POLLS;
+            quiet = if metrics.in_flight.get() == 0 && idle { quiet + 1 } else { 0 };
             if quiet >= QUIET_POLLS {
-                // A store that does not answer now costs some counts.
-                let _ = self.tokens.tally.write_down(&*self.store, self.clock.now()).await;
-                self.logs.iter().for_each(Log::flush);
+                self.upkeep.end().await;
                 if let Some(tracer) = self.tracer.clone() {
                     // No longer than one message may take.
                     let _ = tokio::task::spawn_blocking(move || tracer.flush()).await;
@@ -318,28 +215,24 @@ impl Upkeep {
 }
 
 #[async_trait::async_trait]
-impl BackgroundService for Upkeep {
+impl BackgroundService for Process {
     async fn start(&self, mut shutdown: ShutdownWatch) {
         use tokio::signal::unix::{SignalKind, signal};
         // SIGHUP would end the process if nobody took it.
         let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
         let Ok(mut upgrade) = signal(SignalKind::user_defined2()) else { return };
-        let mut tick = tokio::time::interval(FEED_POLL);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        tokio::spawn(self.follow());
-        tokio::spawn(self.sweep());
-        let mut round = 0_u32;
-        let mut keys = None;
+        let upkeep = self.upkeep.clone();
+        tokio::spawn(async move { upkeep.run().await });
+        let mut tick = tokio::time::interval(TOLD);
+        let mut known = false;
         loop {
             tokio::select! {
                 _ = tick.tick() => {
-                    self.keys(&mut keys, round.is_multiple_of(KEYS_EVERY)).await;
-                    self.tokens.issuers.tend(&self.reloader.policy().load().issuers);
-                    let _ = self.tokens.write_down_uses(self.clock.now()).await;
-                    round = round.wrapping_add(1);
-                    if round.is_multiple_of(TALLY_EVERY) {
-                        let _ = self.tokens.tally.write_down(&*self.store, self.clock.now()).await;
+                    let ready = self.upkeep.tokens.ready();
+                    if ready && !known {
+                        handover::serving();
                     }
+                    known = ready;
                 }
                 _ = hangup.recv() => {
                     let reloader = self.reloader.clone();
@@ -352,6 +245,17 @@ impl BackgroundService for Upkeep {
                     return;
                 }
             }
+        }
+    }
+}
+
+/// For a host of its own: until the process is asked to end.
+#[async_trait::async_trait]
+impl BackgroundService for Upkeep {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        tokio::select! {
+            () = self.run() => {}
+            _ = shutdown.changed() => self.end().await,
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     metrics::Metrics,
     policy::{
         Policy,
-        route::{Cors, Found, Limit, Per, Requirement, Standing, Terms, preflight},
+        route::{Cors, ErrorStyle, Found, Limit, Per, Requirement, Standing, Terms, preflight},
     },
     token::Tokens,
 };
@@ -140,7 +140,11 @@ pub fn refusal(limit: Option<&RateLimit>, told: &Told) -> Response<Bytes> {
     let mut response = match (limit, maintenance) {
         (None, Some(maintenance)) => {
             let mut response = denial::failure(503, told.style);
-            let body = json!({"error": "temporarily_unavailable", "error_description": maintenance.message});
+            let (code, message) = ("temporarily_unavailable", &maintenance.message);
+            let body = match told.style {
+                ErrorStyle::Oauth => json!({"error": code, "error_description": message}),
+                ErrorStyle::Salesforce => json!([{"message": message, "errorCode": code.to_ascii_uppercase()}]),
+            };
             *response.body_mut() = Bytes::from(body.to_string());
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(maintenance.retry_after));
             response

@@ -1,4 +1,5 @@
-//! What outlives its decision: WebSocket, server-sent events and gRPC streams end when what let them in does.
+//! What outlives its decision: WebSocket, server-sent events and gRPC streams end when what let them in does. And what
+//! never becomes whole: over HTTP/2 nobody else waits for a body with a deadline.
 use super::{client_certificate::Arrived, guard};
 use crate::{
     clock::Clock,
@@ -9,12 +10,12 @@ use crate::{
 use std::{
     net::IpAddr,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 /// Between two looks at what lets a stream go on: the longest that it outlives its authorization.
 const LOOK: Duration = Duration::from_millis(500);
@@ -28,7 +29,10 @@ tokio::task_local! {
 pub struct Watch {
     header_seen: AtomicBool,
     held: OnceLock<Held>,
+    /// When more of the request's body has to have come, where it is this watch that waits for it.
+    due: Mutex<Option<Instant>>,
     told: Notify,
+    cut: OnceLock<&'static str>,
     arrived: Option<Arc<Arrived>>,
 }
 
@@ -75,17 +79,30 @@ impl Watch {
         WATCH.scope(self, work).await
     }
 
-    /// Returns when a stream must end; never for anything else.
+    /// Returns when a stream must end, or a body has stalled; never for anything else.
     pub async fn ended(&self) {
-        // Who asks again must not wait for a word that was taken before: what is held is set first.
-        if self.held.get().is_none() {
-            self.told.notified().await;
+        loop {
+            let (held, due) = (self.held.get(), *self.due());
+            if due.is_some_and(|due| due <= Instant::now()) {
+                let _ = self.cut.set("body_stalled");
+                return;
+            }
+            if let Some(held) = held.filter(|held| !held.holds()) {
+                held.metrics.streams_ended.with_label_values(&[&*held.route.name]).inc();
+                let _ = self.cut.set("authorization_ended");
+                return;
+            }
+            // What is told is told once, and what it tells of is set first.
+            let look = held.map(|_| Instant::now() + LOOK);
+            match look.into_iter().chain(due).min() {
+                Some(next) => drop(tokio::time::timeout_at(next, self.told.notified()).await),
+                None => self.told.notified().await,
+            }
         }
-        let Some(held) = self.held.get() else { return std::future::pending().await };
-        while held.holds() {
-            tokio::time::sleep(LOOK).await;
-        }
-        held.metrics.streams_ended.with_label_values(&[&*held.route.name]).inc();
+    }
+
+    fn due(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.due.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns when no header has come within `limit`, or like [`Self::ended`].
@@ -105,6 +122,22 @@ impl Watch {
 pub fn header_seen() {
     // A host of its own has no watch, and keeps its own deadlines.
     let _ = WATCH.try_with(|watch| watch.header_seen.store(true, Ordering::Release));
+}
+
+/// More of this request's body has to come within `limit`; `None` when it is whole.
+pub fn body_due(limit: Option<Duration>) {
+    let _ = WATCH.try_with(|watch| {
+        let next = limit.map(|limit| Instant::now() + limit);
+        let before = std::mem::replace(&mut *watch.due(), next);
+        if before.is_none() && next.is_some() {
+            watch.told.notify_one();
+        }
+    });
+}
+
+/// Why this request was ended from outside, where it was.
+pub fn cut() -> Option<&'static str> {
+    WATCH.try_with(|watch| watch.cut.get().copied()).ok().flatten()
 }
 
 /// What this request's connection was asked for, and showed.

@@ -24,6 +24,11 @@ impl ClientCertificate {
         Self { thumbprint: Digest::of(der), trusted, der: der.to_vec() }
     }
 
+    /// Its DER, for the upstream to read (RFC 9440 §2.1).
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
     /// Whether it is this very certificate.
     pub fn is(&self, der: &[u8]) -> bool {
         self.der == der

@@ -29,6 +29,11 @@ fn outline(policy: &Policy) -> BTreeMap<String, Value> {
     let dpop = policy.dpop;
     let view = json!({"lifetime": dpop.lifetime, "nonce": dpop.nonce, "nonce_lifetime": dpop.nonce_lifetime});
     all.insert("dpop".to_owned(), view);
+    let people = &policy.people;
+    let look = crate::secret::Digest::of(format!("{:?}", people.brand).as_bytes());
+    let view = json!({"session": format!("{:?}", people.session), "login": format!("{:?}", people.limits),
+        "brand": mask(&look.hex()), "scope": people.scopes, "sign_in": people.sign_in});
+    all.insert("people".to_owned(), view);
     all.extend(policy.client_certificates.rules.iter().map(|rule| {
         let name = format!("client_certificate {} {:?}", rule.hosts.join(" "), rule.listen);
         let view = json!({"ask": format!("{:?}", rule.ask), "self_signed": rule.self_signed,
@@ -108,7 +113,7 @@ fn route(route: &Route) -> Value {
         "resource": route.resource, "upstream": route.upstream.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(), "tls_name": route.upstream.tls_name,
         "authorities": route.upstream.authorities.as_ref().map(|a| a.digest.hex()[..16].to_owned()),
         "timeouts": format!("{:?}", (route.upstream.connect_timeout, route.upstream.read_timeout)),
-        "token": format!("{:?}", route.relay), "errors": format!("{:?}", route.errors),
+        "auth": format!("{:?}", route.auth), "token": format!("{:?}", route.relay), "errors": format!("{:?}", route.errors),
         "headers": format!("{:?}", route.headers), "terms": format!("{:?}", route.terms),
         "protocol": format!("{:?}", (route.upstream.protocol, route.upstream.retries)),
         "balance": route.upstream.balance.as_ref().map(|b| format!("{:?} {} {:?}", b.rule, b.identity, b.most_in_flight)),

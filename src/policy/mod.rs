@@ -3,6 +3,7 @@ pub mod client_certificate;
 pub mod diff;
 pub mod dpop;
 pub mod in_force;
+pub mod own_paths;
 pub mod people;
 pub mod registration;
 pub mod route;

@@ -88,16 +88,19 @@ pub fn resource(policy: &Policy, path: &str) -> Option<Value> {
     let here = |r: &str| resource_metadata_path(r).as_deref() == Some(path);
     let routes: Vec<_> = policy.routes.iter().filter(|r| here(&r.resource)).collect();
     let resource = routes.first()?.resource.clone();
-    let bound = routes.iter().filter(|r| r.resource == resource).all(|r| r.requirement.proof);
-    let requirements = routes
-        .iter()
-        .filter(|r| r.resource == resource)
-        .flat_map(|r| std::iter::once(&r.requirement).chain(r.per_method.iter().map(|(_, q)| q)));
+    let routes: Vec<_> = routes.into_iter().filter(|r| r.resource == resource).collect();
+    let bound = routes.iter().all(|r| r.requirement.proof);
+    let own = routes.iter().any(|r| r.issuers.as_ref().is_none_or(|accepted| accepted.own));
+    let others: BTreeSet<&str> =
+        routes.iter().filter_map(|r| r.issuers.as_ref()).flat_map(|a| a.issuers.iter().map(|i| &*i.url)).collect();
+    let servers: Vec<&str> = own.then_some(&*policy.issuer).into_iter().chain(others).collect();
+    let requirements =
+        routes.iter().flat_map(|r| std::iter::once(&r.requirement).chain(r.per_method.iter().map(|(_, q)| q)));
     let scopes: BTreeSet<&str> = requirements.flat_map(|q| q.all.iter().chain(q.any.iter())).collect();
     let certificates = !policy.client_certificates.is_empty();
     let mut told = json!({
         "resource": resource,
-        "authorization_servers": [policy.issuer],
+        "authorization_servers": servers,
         "jwks_uri": format!("{}{}", policy.issuer, paths::JWKS),
         "scopes_supported": scopes,
         "bearer_methods_supported": ["header"],

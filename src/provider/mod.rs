@@ -36,7 +36,11 @@ use crate::{
     login::Login,
     metrics::Metrics,
     model::{Client, ClientCertificate, Wire},
-    policy::{Policy, SharedPolicy, in_force::InForce, route::RESOURCE_METADATA},
+    policy::{
+        Policy, SharedPolicy,
+        in_force::InForce,
+        own_paths::{are_ours, is_resource_metadata},
+    },
     salesforce,
     secret::Digest,
     store::{Changes, Store},
@@ -53,10 +57,6 @@ use std::sync::Arc;
 /// certificate of its connection, an `Arc<ClientCertificate>`: neither is ever read from a header.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientAddress(pub std::net::IpAddr);
-
-fn is_resource_metadata(path: &str) -> bool {
-    path.strip_prefix(RESOURCE_METADATA).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
 
 /// What one request sees: one policy, one time.
 pub struct Cx {
@@ -177,14 +177,9 @@ impl Provider {
         Ok(cx.tokens.alive(&opened, cx.now).is_ok().then_some(opened))
     }
 
-    /// Whether `path` is answered here rather than proxied. `/oauth2/` is ours whole.
+    /// Whether `path` is answered here rather than proxied.
     pub fn owns(&self, path: &str) -> bool {
-        path.starts_with("/oauth2/")
-            || path == paths::METADATA
-            || path == paths::OPENID
-            || path == paths::JWKS
-            || is_resource_metadata(path)
-            || salesforce::may_own(path) && salesforce::owns(path, self.policy.load().salesforce.as_deref())
+        are_ours(path) || salesforce::may_own(path) && salesforce::owns(path, self.policy.load().salesforce.as_deref())
     }
 
     /// Answers one request.

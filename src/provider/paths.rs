@@ -1,4 +1,5 @@
 //! Paths of the standard profile.
+pub use crate::policy::own_paths::{JWKS, METADATA, OPENID};
 
 /// RFC 6749 §3.2.
 pub const TOKEN: &str = "/oauth2/token";
@@ -8,12 +9,6 @@ pub const REVOKE: &str = "/oauth2/revoke";
 pub const REGISTER: &str = "/oauth2/register";
 /// RFC 7662.
 pub const INTROSPECT: &str = "/oauth2/introspect";
-/// RFC 8414.
-pub const METADATA: &str = "/.well-known/oauth-authorization-server";
-/// OIDC Discovery §4.
-pub const OPENID: &str = "/.well-known/openid-configuration";
-/// RFC 7517.
-pub const JWKS: &str = "/.well-known/jwks.json";
 /// RFC 6749 §3.1.
 pub const AUTHORIZE: &str = "/oauth2/authorize";
 /// RFC 9126.

@@ -8,6 +8,7 @@ use crate::{
     login::session,
     model::Session,
     pages::{self, Page},
+    policy::Policy,
     secret::{self, Digest},
 };
 use bytes::Bytes;
@@ -213,6 +214,20 @@ pub fn own_path(target: &str) -> bool {
         && !target.starts_with("//")
         && !target.contains('\\')
         && target.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// Makes a page of a refusal at the gate: what happened, in words and in the browser's language.
+pub fn in_words(response: &mut Response<Bytes>, key: &str, request: &http::HeaderMap, policy: &Policy) {
+    let asked = request.get(header::ACCEPT_LANGUAGE).and_then(|v| v.to_str().ok());
+    let page = Page::error(key);
+    let html = pages::render(&page, pages::language(asked.unwrap_or_default()), "", policy);
+    *response.body_mut() = Bytes::from(html);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Ok(policy) = HeaderValue::from_str(&pages::content_security_policy(&page, &[])) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
 }
 
 /// A file of ours that pages name.

@@ -41,9 +41,39 @@ fn check_names_every_mistake_with_file_line_and_key() {
         "[[route]]\nname = \"twin\"\npath = \"/status\"\npublic = true\nupstream.addresses = [\"127.0.0.1:1\"]\n";
     let gate = Gate::prepare();
     let config = fs::read_to_string(gate.config()).unwrap();
-    fs::write(gate.config(), config + routes + &routes.replace("twin", "third")).unwrap();
+    let line = config.lines().count();
+    let other = |name: &str, path: &str| routes.replace("twin", name).replace("/status", path);
+    let salesforce = "[salesforce]\norganization = \"00D000000000062EAA\"\n";
+    let more = [
+        routes.to_owned(),
+        other("third", "/status"),
+        other("own", "/oauth2/*"),
+        other("known", "/.well-known/jwks.json"),
+        other("second", "/id/{organization}"),
+        other("free", "/services/*"),
+        other("slashes", "/a//b"),
+        other("escaped", "/a/%2e%2e/b"),
+        other("spelt", "/caf%c3%a9"),
+        other("fewer", "/fewer").replace("public", "methods = [\"GET\"]\nmethod.PUT.public = true\npublic"),
+        other("foreign", "/foreign").replace("path", "host = \"caf\u{e9}.example\"\npath"),
+        salesforce.to_owned(),
+    ];
+    fs::write(gate.config(), config + &more.concat()).unwrap();
     let told = text(&gate.command(&["check"], "").stderr);
-    assert!(told.contains("third can never match"), "{told}");
+    for (line, mistake) in [
+        (line + 8, "path: third can never match: it is left nothing by twin"),
+        (line + 13, "path: own can never match: the gateway answers"),
+        (line + 18, "path: known can never match: the gateway answers"),
+        (line + 23, "path: second can never match: the gateway answers"),
+        (line + 33, "path: no request has such a path"),
+        (line + 38, "path: no request has such a path"),
+        (line + 43, "path: /caf%C3%A9 is how it is written plainly"),
+        (line + 50, "method.PUT: the route does not take PUT: add it to methods"),
+        (line + 55, "host: a host name without port, in ASCII"),
+    ] {
+        assert!(told.contains(&format!("portcullis.toml:{line}: {mistake}")), "{line} {mistake} in {told}");
+    }
+    assert!(!told.contains("free can never") && !told.contains("twin can never"), "{told}");
 }
 
 #[test]

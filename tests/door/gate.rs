@@ -179,34 +179,47 @@ async fn s49_s60_s62_through_sockets_a_permit_forwards_and_a_revocation_is_felt_
     assert!(after.starts_with("HTTP/1.1 401") && after.contains("invalid_token"), "S49: {after}");
 }
 
+/// Ends with the test, however that ends.
+struct Host(std::process::Child);
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
-fn the_example_of_embedding_serves_tokens_and_guards() {
+fn s49_s62_s66_the_example_of_embedding_serves_tokens_guards_and_feels_what_others_end() {
     use super::process::{GRANT, Gate, PROGRAM, until};
     use std::{path::Path, process::Command};
-    let gate = Gate::start(); // its example API is the upstream, its folder the configuration
+    let mut gate = Gate::prepare(); // its example API is the upstream, its folder the configuration
+    gate.edit("conf/portcullis.toml", "path = \"/orders/*\"", "path = \"/orders/*\"\nhost = \"api.example\"");
+    gate.run();
     let free = format!("127.0.0.1:{}", super::process::port());
     let example = Path::new(PROGRAM).parent().unwrap().join("examples/embed");
-    let mut host = Command::new(example).arg(gate.config()).arg(&free).spawn().unwrap();
-    let up = until(|| std::net::TcpStream::connect(&free).is_ok());
-    let token = || {
-        let fields = [("grant_type", GRANT), ("scope", "orders:read"), ("assertion", &gate.assertion())];
-        let mut answer = gate.plain().post(format!("http://{free}/oauth2/token")).send_form(fields).unwrap();
-        let body: serde_json::Value = serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap();
-        body["access_token"].as_str().unwrap().to_owned()
-    };
-    let call = |bearer: Option<String>| {
-        let request = gate.plain().get(format!("http://{free}/orders/7"));
+    let _host = Host(Command::new(example).arg(gate.config()).arg(&free).spawn().unwrap());
+    let call = |bearer: Option<&str>, host: &str| {
+        let request = gate.plain().get(format!("http://{free}/orders/7")).header("host", host);
         let request = bearer.iter().fold(request, |r, t| r.header("authorization", format!("Bearer {t}")));
-        request.header("X_Auth_Client", "root").call().unwrap()
+        let mut answer = request.header("X_Auth_Client", "root").call().ok()?;
+        Some((answer.status().as_u16(), answer.body_mut().read_to_string().ok()?))
     };
-    let seen = up.then(|| (call(None), call(Some(token()))));
-    let told = |answer: &mut http::Response<ureq::Body>| answer.body_mut().read_to_string().unwrap();
-    host.kill().unwrap();
-    host.wait().unwrap();
-    let (refused, mut passed) = seen.unwrap();
-    assert_eq!((refused.status().as_u16(), passed.status().as_u16()), (401, 200));
-    let body = told(&mut passed);
-    assert!(body.contains("\"x-auth-client\":\"orders-robot\"") && !body.contains("root"), "S62: {body}");
+    let status = |bearer: Option<&str>, host: &str| call(bearer, host).map_or(0, |(status, _)| status);
+    assert!(until(|| status(None, "api.example") == 401), "it listens, and knows what has ended");
+    let fields = [("grant_type", GRANT), ("scope", "orders:read"), ("assertion", &gate.assertion())];
+    let mut answer = gate.plain().post(format!("http://{free}/oauth2/token")).send_form(fields).unwrap();
+    let body: serde_json::Value = serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap();
+    let token = body["access_token"].as_str().unwrap();
+    let (passed, seen) = call(Some(token), "API.example.:80").unwrap();
+    assert_eq!(passed, 200, "{seen}");
+    assert!(seen.contains("\"x-auth-client\":\"orders-robot\"") && !seen.contains("root"), "S62: {seen}");
+    assert!(seen.contains("\"x-through\":\"their proxy\""), "{seen}");
+    assert_eq!(status(Some(token), "localhost"), 404, "a route of another host");
+    let smuggled = "POST /status HTTP/1.1\nhost: localhost\ncontent-length: 4\ntransfer-encoding: chunked\n\n0\n\n";
+    assert!(send(&free, smuggled).starts_with("HTTP/1.1 400"), "S66");
+    assert!(gate.command(&["token", "revoke"], token).status.success());
+    assert!(until(|| status(Some(token), "api.example") == 401), "S49: another process ended it");
 }
 
 #[tokio::test]

@@ -1,5 +1,8 @@
 //! What deploy/ says to Prometheus and Grafana holds for the metrics that there are.
-use super::process::{Gate, port, text};
+use super::{
+    process::{Gate, port, text, until},
+    trusted_issuers::idp::{Idp, Key},
+};
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 /// Names of metrics in `text`, without what a histogram adds to its own.
@@ -17,9 +20,18 @@ fn the_dashboard_and_the_rules_ask_for_metrics_that_there_are() {
         "[[route]]\nname = \"broken\"\npath = \"/broken/*\"\npublic = true\nupstream.addresses = [\"127.0.0.1:{}\"]\n\n",
         port()
     );
-    gate.edit("conf/portcullis.toml", "[[route]]\nname = \"status\"", &(broken + "[[route]]\nname = \"status\""));
+    let (key, stranger) = (Key::new("k1"), Key::new("k2"));
+    let idp = Idp::start(&[&key]);
+    fs::write(gate.path("conf/them.pem"), &idp.ca).unwrap();
+    let theirs = broken.replace("broken", "theirs").replace("public = true", "scopes = [\"a\"]\nissuers = [\"them\"]");
+    let more = [&*broken, &theirs, &idp.table("them", ""), "\n[[route]]\nname = \"status\""].concat();
+    gate.edit("conf/portcullis.toml", "[[route]]\nname = \"status\"", &more);
     let mut gate = gate;
     gate.run();
+    assert!(until(|| gate.ready()["issuers_unknown"] == serde_json::json!([])));
+    let unknown = gate.agent().get(format!("{}/theirs/x", gate.issuer()));
+    let unknown = unknown.header("authorization", format!("Bearer {}", idp.token(&stranger))).call().unwrap();
+    assert_eq!(unknown.status(), 401);
     assert_eq!(gate.call(&gate.token()), 200);
     assert_eq!(gate.call("wrong"), 401);
     let answer = gate.agent().get(format!("{}/broken/x", gate.issuer())).call().unwrap();

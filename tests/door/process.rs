@@ -306,6 +306,46 @@ fn certificates_are_chosen_by_sni_and_replaced_without_dropping_a_connection() {
         run.status.success()
     };
     assert!(until(shown), "the new certificate is shown for its name");
+    // Renewed, as certbot and its like do it: written over, then put in the place of the old one.
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(other.cert.der().clone()).unwrap();
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let client = rustls::ClientConfig::builder_with_provider(provider.into()).with_safe_default_protocol_versions();
+    let client = client.unwrap().with_root_certificates(roots).with_no_client_auth();
+    let session = rustls::ClientConnection::new(client.into(), "other.example".try_into().unwrap()).unwrap();
+    let socket = TcpStream::connect(("127.0.0.1", gate.https)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let open = std::cell::RefCell::new(rustls::StreamOwned::new(session, socket));
+    let goes_on = || {
+        let mut open = open.borrow_mut();
+        open.write_all(b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let (mut seen, mut part) = (Vec::new(), [0; 4096]);
+        while !text(&seen).ends_with("}\n") {
+            let count = open.read(&mut part).unwrap();
+            assert!(count > 0, "the open connection was closed: {}", text(&seen));
+            seen.extend_from_slice(&part[..count]);
+        }
+        text(&seen).starts_with("HTTP/1.1 200")
+    };
+    for renamed in [false, true] {
+        assert!(goes_on());
+        let renewed = rcgen::generate_simple_self_signed(vec!["other.example".to_owned()]).unwrap();
+        for (name, pem) in [("other.key", renewed.signing_key.serialize_pem()), ("other.pem", renewed.cert.pem())] {
+            let place = gate.path("certs").join(name);
+            let written = if renamed { gate.path("certs").join(".next") } else { place.clone() };
+            fs::write(&written, pem).unwrap();
+            fs::rename(written, place).unwrap();
+        }
+        // Nobody is told: the files say it themselves.
+        assert!(until(|| goes_on() && shown()), "a new handshake gets the new certificate, renamed: {renamed}");
+    }
+    let told = fs::read_to_string(gate.path("audit.log")).unwrap();
+    assert!(told.contains("certificate other.example: "), "{told}");
+    // What waits for a restart is said.
+    gate.edit("conf/portcullis.toml", "data = ", "grace = 11\ndata = ");
+    let (_, told) = gate.admin("POST", "/reload");
+    assert!(told.contains("[server] grace changed: it takes effect when the process starts again"), "{told}");
+    assert_eq!(told.matches("takes effect").count(), 1, "{told}");
     assert_eq!(agent.get(&url).call().unwrap().status(), 200, "the kept connection goes on");
     assert_eq!(gate.agent().get(&url).call().unwrap().status(), 200, "localhost keeps its own");
 }

@@ -1,5 +1,6 @@
 //! Routes: which request goes where, and what it must carry.
 mod balance;
+pub mod canonical;
 mod limit;
 mod path;
 mod table;

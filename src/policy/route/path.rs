@@ -1,4 +1,5 @@
 //! How a route's path is written and matched.
+use super::canonical::{canonical, plain};
 
 /// How a route's path is matched, most specific first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,8 +13,24 @@ pub enum PathRule {
 }
 
 impl PathRule {
-    /// Reads `/a` (exact), `/a/{id}` (pattern) or `/a/*` (prefix).
-    pub fn parse(text: &str) -> Result<Self, &'static str> {
+    /// Reads `/a` (exact), `/a/{id}` (pattern) or `/a/*` (prefix), of which some request can be.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let rule = Self::shaped(text)?;
+        let such = rule.such();
+        if canonical(such.as_bytes()).is_err() {
+            return Err(
+                "no request has such a path: one with //, . or .. between slashes, ; \\ or a space, or an escape of \
+                        what is written plainly is refused; what is beyond ASCII is written as %C3%A9"
+                    .to_owned(),
+            );
+        }
+        match plain(&such) {
+            Some(_) => Err(format!("{} is how it is written plainly", plain(text).unwrap_or_default())),
+            None => Ok(rule),
+        }
+    }
+
+    fn shaped(text: &str) -> Result<Self, &'static str> {
         if !text.starts_with('/') {
             return Err("a path begins with /");
         }
@@ -36,6 +53,27 @@ impl PathRule {
             _ => Err("{name} must be a whole segment"),
         };
         text[1..].split('/').map(segment).collect::<Result<_, _>>().map(Self::Pattern)
+    }
+
+    /// A path that is covered.
+    fn such(&self) -> String {
+        match self {
+            Self::Exact(path) => path.clone(),
+            Self::Prefix(prefix) => format!("{prefix}/x"),
+            Self::Pattern(segments) => segments.iter().map(|s| format!("/{}", s.as_deref().unwrap_or("x"))).collect(),
+        }
+    }
+
+    /// How every path that is covered begins, up to a segment's border.
+    pub fn beginning(&self) -> String {
+        match self {
+            Self::Exact(path) => path.clone(),
+            Self::Prefix(prefix) => format!("{prefix}/"),
+            Self::Pattern(segments) => {
+                let literal = segments.iter().map_while(|s| s.as_deref()).map(|s| format!("/{s}"));
+                literal.collect::<String>() + "/"
+            }
+        }
     }
 
     /// Whether the canonical `path` is covered.
@@ -80,5 +118,20 @@ mod tests {
         let shown = |text| rule(text).to_string();
         assert_eq!((&*shown("/a/*"), &*shown("/a/{id}/c"), &*shown("/a")), ("/a/*", "/a/{}/c", "/a"));
         assert!(PathRule::parse("/a*").is_err() && PathRule::parse("/a/x{y}").is_err());
+        assert_eq!((&*rule("/a/*").beginning(), &*rule("/a/{id}/c").beginning()), ("/a/", "/a/"));
+    }
+
+    #[test]
+    fn a_path_that_no_request_can_have_is_no_rule() {
+        for never in
+            ["/a//b", "/a//*", "/a/%2e%2e/b", "/a/../{id}", "/a b", "/%61", "/é", "/a;b", "/a\\b", "/a?b", "/%zz"]
+        {
+            assert!(PathRule::parse(never).unwrap_err().starts_with("no request"), "{never}");
+        }
+        for (twice, once) in [("/a%21b", "/a!b"), ("/caf%c3%a9/*", "/caf%C3%A9/*"), ("/a%40/{id}", "/a@/{id}")] {
+            assert!(PathRule::parse(twice).unwrap_err().starts_with(once), "{twice}");
+            assert!(PathRule::parse(once).is_ok(), "{once}");
+        }
+        assert!(["/", "/*", "/a/", "/a/{id}/", "/a%20b"].iter().all(|p| PathRule::parse(p).is_ok()));
     }
 }

@@ -1,5 +1,5 @@
 //! All routes: the most specific one for a request.
-use super::{PathRule, Route};
+use super::{PathRule, Route, canonical::plain};
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
@@ -10,10 +10,12 @@ use std::{
 pub enum Found {
     /// The most specific route.
     Route(Arc<Route>),
-    /// A path is known, but not with this method; with these, comma-separated.
-    MethodNotAllowed(String),
+    /// A path is known, the most specific by this route, but not with this method; with these, comma-separated.
+    MethodNotAllowed(Arc<Route>, String),
     /// No route: 404.
     NotFound,
+    /// An upstream that decodes its escapes would take the path for another one, which another route leads to.
+    Undecidable,
 }
 
 /// Routes in order of specificity, found by what their paths begin with rather than one after the other.
@@ -24,6 +26,7 @@ pub struct Table {
     prefix: HashMap<String, Vec<usize>>,
     /// By number of segments.
     pattern: HashMap<usize, Vec<usize>>,
+    names: HashMap<Arc<str>, usize>,
 }
 
 impl Table {
@@ -32,6 +35,7 @@ impl Table {
         routes.sort_by_key(|r| std::cmp::Reverse(rank(r)));
         let mut table = Self::default();
         for (at, route) in routes.iter().enumerate() {
+            table.names.entry(route.name.clone()).or_insert(at);
             match &route.path {
                 PathRule::Exact(path) => table.exact.entry(path.clone()).or_default().push(at),
                 PathRule::Prefix(path) => table.prefix.entry(path.clone()).or_default().push(at),
@@ -42,9 +46,8 @@ impl Table {
         table
     }
 
-    /// The most specific route for a canonical path.
-    pub fn find(&self, host: &str, path: &str, method: &str) -> Found {
-        // Host and path choose first: a method that the best of them does not take falls through to no other.
+    /// Where the most specific route for host and path is, and those whose paths are like its own.
+    fn best(&self, host: &str, path: &str) -> Option<(usize, &Vec<usize>)> {
         let mut best: Option<(usize, &Vec<usize>)> = None;
         let covers = |at: &&usize| {
             let route = &self.routes[**at];
@@ -72,6 +75,17 @@ impl Table {
                 ancestor = prefix.rfind('/').map(|end| &prefix[..end]);
             }
         }
+        best
+    }
+
+    /// The most specific route for a canonical path.
+    pub fn find(&self, host: &str, path: &str, method: &str) -> Found {
+        // Host and path choose first: a method that the best of them does not take falls through to no other.
+        let best = self.best(host, path);
+        let place = |best: Option<(usize, _)>| best.map(|(at, _)| at);
+        if plain(path).is_some_and(|plain| place(self.best(host, &plain)) != place(best)) {
+            return Found::Undecidable;
+        }
         let Some((at, alike)) = best else { return Found::NotFound };
         let chosen = &self.routes[at];
         let takes = |route: &Route| route.methods.is_empty() || route.methods.contains(method);
@@ -84,7 +98,7 @@ impl Table {
             return Found::Route(other.clone());
         }
         let known: BTreeSet<&str> = others.flat_map(|route| route.methods.iter().map(String::as_str)).collect();
-        Found::MethodNotAllowed(known.into_iter().collect::<Vec<_>>().join(", "))
+        Found::MethodNotAllowed(chosen.clone(), known.into_iter().collect::<Vec<_>>().join(", "))
     }
 
     /// The routes, most specific first.
@@ -94,18 +108,23 @@ impl Table {
 
     /// The route of this name.
     pub fn named(&self, name: &str) -> Option<&Arc<Route>> {
-        self.routes.iter().find(|route| *route.name == *name)
+        self.names.get(name).map(|at| &self.routes[*at])
     }
 
-    /// Names of routes that can never match: an earlier one takes all they could.
-    pub fn unreachable(&self) -> Vec<String> {
-        let covers = |a: &Route, b: &Route| {
-            a.host == b.host
-                && a.path == b.path
-                && (a.methods.is_empty() || (!b.methods.is_empty() && a.methods.is_superset(&b.methods)))
+    /// Routes that can never match, because earlier ones take all they could, and those.
+    pub fn unreachable(&self) -> Vec<(&Arc<Route>, Vec<&str>)> {
+        let shadowed = |(at, route): (usize, &'_ Arc<Route>)| {
+            let like = |earlier: &&Arc<Route>| earlier.host == route.host && earlier.path == route.path;
+            let earlier: Vec<&Arc<Route>> = self.routes[..at].iter().filter(like).collect();
+            if let Some(one) = earlier.iter().find(|e| e.methods.is_empty() || e.methods == route.methods) {
+                return Some(vec![&*one.name]);
+            }
+            let takes = |method: &String| earlier.iter().any(|e| e.methods.contains(method));
+            let all = !route.methods.is_empty() && route.methods.iter().all(takes);
+            all.then(|| earlier.iter().map(|e| &*e.name).collect())
         };
-        let shadowed = |i: usize, r: &Arc<Route>| self.routes[..i].iter().any(|earlier| covers(earlier, r));
-        self.routes.iter().enumerate().filter(|(i, r)| shadowed(*i, r)).map(|(_, r)| r.name.to_string()).collect()
+        let all = self.routes.iter().enumerate();
+        all.filter_map(|(at, route)| Some((route, shadowed((at, route))?))).collect()
     }
 }
 
@@ -155,8 +174,9 @@ mod tests {
         ]);
         let found = |host: &str, path: &str, method: &str| match table.find(host, path, method) {
             Found::Route(route) => route.name.to_string(),
-            Found::MethodNotAllowed(allow) => format!("405 {allow}"),
+            Found::MethodNotAllowed(_, allow) => format!("405 {allow}"),
             Found::NotFound => "404".to_owned(),
+            Found::Undecidable => "400".to_owned(),
         };
         assert_eq!(found("x", "/a/me", "GET"), "/a/meGET");
         assert_eq!(found("x", "/a/7", "PUT"), "/a/{id}GET,PUT");
@@ -170,10 +190,40 @@ mod tests {
             route("/a/*", None, &["PUT"]),
             route("/a/{id}", None, &["PUT"]),
         ]);
-        assert!(matches!(table.find("x", "/a/7", "GET"), Found::MethodNotAllowed(m) if m == "PUT"));
+        assert!(matches!(table.find("x", "/a/7", "GET"), Found::MethodNotAllowed(_, m) if m == "PUT"));
         assert!(matches!(table.find("x", "/a/7/8", "PUT"), Found::Route(_)), "methods of one path, in two routes");
-        assert!(matches!(table.find("x", "/a/7/8", "POST"), Found::MethodNotAllowed(m) if m == "GET, PUT"));
+        assert!(matches!(table.find("x", "/a/7/8", "POST"), Found::MethodNotAllowed(_, m) if m == "GET, PUT"));
         assert!(matches!(table.find("x", "/ab", "GET"), Found::NotFound));
+        assert!(table.named("/a/{id}PUT").is_some_and(|r| *r.name == *"/a/{id}PUT") && table.named("/a").is_none());
+    }
+
+    #[test]
+    fn s66_two_spellings_of_one_path_are_decided_alike_or_not_at_all() {
+        let table = Table::build(vec![
+            route("/*", None, &[]),
+            route("/caf%C3%A9", None, &[]),
+            route("/a!b/*", None, &[]),
+            route("/users/{id}", None, &[]),
+        ]);
+        let decided = |path: &str| matches!(table.find("x", path, "GET"), Found::Route(_));
+        assert!(decided("/caf%C3%A9") && decided("/a!b/c") && decided("/users/a%40b") && decided("/z%21"));
+        for odd in ["/caf%c3%a9", "/a%21b/c", "/a%21b"] {
+            assert!(matches!(table.find("x", odd, "GET"), Found::Undecidable), "{odd}");
+        }
+    }
+
+    #[test]
+    fn what_earlier_routes_take_together_can_never_match() {
+        let table = Table::build(vec![
+            route("/a", None, &["GET"]),
+            route("/a", None, &["PUT", "POST"]),
+            route("/a", None, &["GET", "PUT"]),
+            route("/a", None, &[]),
+            route("/a", Some("h"), &["GET"]),
+        ]);
+        let told: Vec<_> =
+            table.unreachable().into_iter().map(|(r, by)| format!("{} {}", r.name, by.join(" "))).collect();
+        assert_eq!(told, ["/aGET,PUT /aGET /aPUT,POST"]);
     }
 
     proptest::proptest! {
@@ -191,7 +241,7 @@ mod tests {
             }));
             let found = match table.find(&host, &path, method) {
                 Found::Route(route) => Some(route.name.clone()),
-                Found::MethodNotAllowed(_) | Found::NotFound => None,
+                Found::MethodNotAllowed(..) | Found::NotFound | Found::Undecidable => None,
             };
             proptest::prop_assert_eq!(found, walked.map(|r| r.name.clone()));
         }

@@ -20,6 +20,8 @@ pub struct Terms {
     pub maintenance: Option<Maintenance>,
     /// What the route is going to need: decided on and reported, not enforced.
     pub shadow: Option<Requirement>,
+    /// The upstream is told the client's certificate (RFC 9440).
+    pub client_cert: bool,
 }
 
 /// Headers set and removed.

@@ -117,6 +117,17 @@ fn s66_every_way_of_writing_a_forbidden_path_is_refused() {
         assert!(plain || status.is_empty() || [400, 401, 404].contains(&status[0]), "{target}: {answer}");
     }
     same(&upstream, &targets);
+    // Two spellings that an upstream takes for one path, where another route has the other one.
+    let guarded = "[[route]]\nname = \"menu\"\npath = \"/pub/caf%C3%A9\"\nscopes = [\"nobody:has\"]\nupstream.addresses = [\"127.0.0.1:1\"]\n\n[[route]]\nname = \"pub\"";
+    gate.edit("conf/portcullis.toml", "[[route]]\nname = \"pub\"", guarded);
+    assert_eq!(gate.admin("POST", "/reload").0, 200);
+    let before = upstream.hits().len();
+    for (target, safe) in
+        [("/pub/caf%C3%A9", 401), ("/pub/caf%c3%a9", 400), ("/pub/caf%C3%a9?a", 400), ("/pub/x%21", 200)]
+    {
+        assert_eq!(statuses(&ask(&gate, target.as_bytes(), odd.len() - 1)), [safe], "{target}");
+    }
+    assert_eq!(upstream.hits().len(), before + 1);
 }
 
 /// Targets that are odd in every way that these pieces make.

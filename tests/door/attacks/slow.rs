@@ -46,6 +46,10 @@ fn s66_slow_headers_slow_bodies_and_half_sent_requests_are_cut_and_others_are_se
             "POST /pub/half-chunk HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhe".to_owned(),
         ),
         ("half a form", post("/oauth2/token", "") + "grant_type"),
+        (
+            "half a body before an upgrade",
+            post("/pub/half-upgrade", "Connection: Upgrade\r\nUpgrade: websocket\r\n") + "x",
+        ),
     ];
     std::thread::scope(|scope| {
         let gate = &gate;
@@ -53,6 +57,7 @@ fn s66_slow_headers_slow_bodies_and_half_sent_requests_are_cut_and_others_are_se
             dripped.iter().map(|(name, head)| (name, scope.spawn(move || drip(gate, head, b"x")))).collect();
         let quiet: Vec<_> =
             silent.iter().map(|(n, bytes)| (n, scope.spawn(move || exchange(gate, bytes.as_bytes())))).collect();
+        scope.spawn(|| http2::stall(gate, "/pub/half-over-h2"));
         for _ in 0..20 {
             assert!(serves(gate), "others are served meanwhile");
         }
@@ -68,11 +73,16 @@ fn s66_slow_headers_slow_bodies_and_half_sent_requests_are_cut_and_others_are_se
             "/pub/drip-body",
             "/pub/drip-chunks",
             "/pub/half-body",
-            "/pub/half-chunk"
+            "/pub/half-chunk",
+            "/pub/half-over-h2",
+            "/pub/half-upgrade"
         ]
         .contains(&h.target())),
         "{honest:?}"
     );
+    let log = || std::fs::read_to_string(gate.path("access.log")).unwrap();
+    let told = |l: &str| l.contains("/pub/half-over-h2") && l.contains("\"reason\":\"body_stalled\"");
+    assert!(super::super::process::until(|| log().lines().any(told)), "by our deadline, not the upstream's: {}", log());
 }
 
 #[test]

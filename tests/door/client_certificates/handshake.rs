@@ -68,6 +68,8 @@ fn s62_s66_a_certificate_counts_for_the_host_of_its_handshake_and_no_header_stan
         "[[route]]\nname = \"seen\"\npath = \"/seen\"\npublic = true\nupstream.addresses = [\"{}\"]\n\n",
         recorder.address
     );
+    let told = route.replace("seen", "told").replace("public", "client_cert = true\npublic");
+    let route = told + &route;
     let house = House::start(&route);
     for version in ["--http1.1", "--http2"] {
         // SNI names a host that asks nobody; the request names one that does.
@@ -108,6 +110,26 @@ fn s62_s66_a_certificate_counts_for_the_host_of_its_handshake_and_no_header_stan
     let hits = recorder.hits();
     let seen = hits.last().unwrap().headers.join("\n");
     assert!(!seen.contains("cert") && !seen.contains("ssl"), "S62: {seen}");
+    // RFC 9440: where the route says so, of a certificate that an authority vouches for.
+    let pem = std::fs::read_to_string(house.gate.path("certs/robot.pem")).unwrap();
+    let der = pem.lines().skip(1).take_while(|line| !line.starts_with("-----")).collect::<String>();
+    let forged = ["/told", "-H", "Client-Cert: :MIIB:", "-H", "Client-Cert-Chain: :MIIB:"];
+    for (host, client, expected) in [
+        ("must.example", Some("robot"), vec![format!(":{der}:")]),
+        ("may.example", Some("own"), vec![]),
+        ("may.example", None, vec![]),
+        ("localhost", Some("robot"), vec![]),
+    ] {
+        assert_eq!(house.status(host, client, &forged), Some(200), "{host}");
+        let hits = recorder.hits();
+        let hit = hits.last().unwrap();
+        assert_eq!(
+            (hit.target(), hit.header("client-cert")),
+            ("/told", expected.iter().map(|e| &**e).collect()),
+            "{host}"
+        );
+        assert!(hit.header("client-cert-chain").is_empty(), "{hit:?}");
+    }
     arguments[0] = "/oauth2/token";
     arguments.extend(["-d", "grant_type=client_credentials&client_id=by-name"]);
     assert_eq!(house.status("may.example", None, &arguments), Some(401), "and no header authenticates an app");

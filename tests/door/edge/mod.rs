@@ -1,5 +1,6 @@
 //! The gate as an edge of its own: upstreams that come and go, streams, and what a route asks for besides a decision.
 mod balancing;
+mod browsers;
 mod documents;
 mod grpc;
 mod proxies;

@@ -109,6 +109,10 @@ fn s49_a_websocket_and_an_event_stream_end_when_their_token_is_revoked_or_their_
     for route in ["ws", "events"] {
         assert!(metrics.contains(&format!("portcullis_streams_ended_total{{route=\"{route}\"}} 1")), "{metrics}");
     }
+    let log = || std::fs::read_to_string(gate.path("access.log")).unwrap();
+    let parts = ["\"path\":\"/ws\"", "\"reason\":\"authorization_ended\"", "\"status\":101", "\"subject\":\"alice\""];
+    let told = || log().lines().any(|line| parts.iter().all(|part| line.contains(part)));
+    assert!(crate::process::until(told), "what was cut is in the log: {}", log());
     let (mut socket, head) = open(&gate, "/ws", &gate.token(), UPGRADE);
     assert!(head[0].contains("101"), "{head:?}");
     assert_eq!(echo(&mut socket, "again"), "again");

@@ -78,7 +78,12 @@ fn limits_by_app_user_and_address_maintenance_and_a_shadow_decision() {
     let text = route(&gate, "app", read, &limit("app", 3))
         + &route(&gate, "address", "public = true", &limit("address", 2))
         + &route(&gate, "two", read, two)
-        + &route(&gate, "closed", read, "maintenance = { retry_after = 77, message = \"back at noon\" }")
+        + &route(
+            &gate,
+            "closed",
+            read,
+            "errors = \"salesforce\"\nmethods = [\"GET\"]\nmaintenance = { retry_after = 77, message = \"back at noon\" }",
+        )
         + &route(&gate, "shadow", read, "shadow = { scopes = [\"orders:write\"] }")
         + &route(&gate, "open", "public = true", "shadow = { scopes = [\"orders:read\"] }");
     routes(&gate, &text);
@@ -114,8 +119,11 @@ fn limits_by_app_user_and_address_maintenance_and_a_shadow_decision() {
     assert_eq!(get(&gate, "/app/x", &bearer).0, 429, "a reload forgets nothing");
     let mut closed = answer(&gate, "/closed/x", &bearer);
     assert_eq!((closed.status().as_u16(), &closed.headers()["retry-after"]), (503, &"77".parse().unwrap()));
-    assert!(closed.body_mut().read_to_string().unwrap().contains("back at noon"));
+    let shape = "[{\"errorCode\":\"TEMPORARILY_UNAVAILABLE\",\"message\":\"back at noon\"}]";
+    assert_eq!(closed.body_mut().read_to_string().unwrap(), shape, "the route's error style");
     assert_eq!(get(&gate, "/closed/x", &[]).0, 401);
+    let method = gate.curl(&["-X", "PUT", &format!("{}/closed/x", gate.issuer())]);
+    assert!(method.starts_with("[{\"errorCode\":\"METHOD_NOT_ALLOWED\""), "{method}");
     assert_eq!(
         (get(&gate, "/shadow/x", &bearer).0, get(&gate, "/open/x", &[]).0, get(&gate, "/open/x", &bearer).0),
         (200, 200, 200)

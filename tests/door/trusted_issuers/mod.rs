@@ -1,5 +1,5 @@
 //! Tokens of other issuers at the gate: accepted by the rules of their table, and by nothing else.
-mod idp;
+pub mod idp;
 
 use super::{
     edge::{get, routes},
@@ -72,6 +72,10 @@ fn s32_s33_s34_s36_s38_s39_s61_a_token_of_a_trusted_issuer_opens_what_its_table_
     let claims: Value = serde_json::from_slice(&claims).unwrap();
     assert_eq!((&claims["iss"], &claims["sub"]), (&json!(gate.issuer()), &json!("them:u1")));
     assert!(metric(&gate, "portcullis_token_cache_total", "result=\"hit\"") >= 2, "one cache");
+
+    let metadata = get(&gate, "/.well-known/oauth-protected-resource", &[]).1;
+    let metadata: Value = serde_json::from_str(&metadata).unwrap();
+    assert_eq!(metadata["authorization_servers"], json!([gate.issuer(), idp.url]), "RFC 9728: {metadata}");
 
     // Ours beside it, told apart; theirs nowhere else.
     let own = gate.token();

@@ -47,6 +47,25 @@ pub fn canonical(raw: &[u8]) -> Result<&str, Refused> {
     Ok(path)
 }
 
+/// `path` with every escape of what may be written plainly written so, and the others in capitals; `None` where it is that
+/// already. A reader who decodes takes both for one path.
+pub fn plain(path: &str) -> Option<String> {
+    if !path.contains('%') {
+        return None;
+    }
+    let mut parts = path.split('%');
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for after in parts {
+        let (escape, rest) = after.split_at_checked(2).unwrap_or((after, ""));
+        match u8::from_str_radix(escape, 16) {
+            Ok(byte) if PLAIN[usize::from(byte)] && byte != b'%' => plain.push(char::from(byte)),
+            _ => plain.extend(["%", &escape.to_ascii_uppercase()]),
+        }
+        plain.push_str(rest);
+    }
+    (plain != path).then_some(plain)
+}
+
 /// Whether the escapes spell UTF-8, as an overlong form of `.` or `/` that some decoders take does not, and no segment is
 /// dots to whoever trims spaces.
 fn escapes_text(path: &str) -> bool {
@@ -99,6 +118,14 @@ mod tests {
         }
         for good in ["/", "/a/b", "/a/", "/a%20b", "/%C3%A9", "/a.b/..c", "/a:b@c,d"] {
             assert_eq!(canonical(good.as_bytes()), Ok(good));
+        }
+    }
+
+    #[test]
+    fn what_reads_as_one_path_has_one_plain_form() {
+        assert_eq!(plain("/a%21b%40%c3%a9%20").as_deref(), Some("/a!b@%C3%A9%20"));
+        for plainly in ["/a!b", "/caf%C3%A9", "/a%20b", "/"] {
+            assert_eq!(plain(plainly), None, "{plainly}");
         }
     }
 
