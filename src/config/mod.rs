@@ -201,10 +201,13 @@ pub fn load(main: &Path) -> Result<Loaded, Vec<Mistake>> {
             let salesforce = salesforce.map(Arc::new);
             let registration = registration.map(Arc::new);
             let decided = Policy::default();
+            let mut passwords: Vec<Arc<str>> = users.values().filter_map(|user| user.password.clone()).collect();
+            passwords.sort_unstable();
             let policy = Policy {
                 issuer,
                 clients,
                 users,
+                passwords: passwords.into(),
                 profiles,
                 routes,
                 people,

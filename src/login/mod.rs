@@ -39,13 +39,10 @@ impl Login {
         }
     }
 
-    fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Acquire)
-    }
-
-    fn wait(&self) -> Waits<'_> {
-        self.waiting.fetch_add(1, Ordering::AcqRel);
-        Waits(&self.waiting)
+    /// One more waits, behind so many.
+    fn wait(&self) -> (Waits<'_>, usize) {
+        let before = self.waiting.fetch_add(1, Ordering::AcqRel);
+        (Waits(&self.waiting), before)
     }
 
     /// Whether a device may ask again, `interval` seconds after it last did (RFC 8628 §3.5).
