@@ -2,6 +2,7 @@
 use crate::{
     issuer::Issuer,
     model::{AuthMethod, Client},
+    pages::contrast::{DARK, LEAST, LIGHT, contrast},
     policy::{Policy, route::Auth},
 };
 use std::sync::Arc;
@@ -57,6 +58,15 @@ pub fn all(policy: &Policy, admin: Option<&str>) -> Vec<String> {
             let name = &partner.name;
             all.push(format!(
                 "saml_idp {name}: {key} does nothing without create_users: who is in users.toml is as that says"
+            ));
+        }
+    }
+    let brand = &policy.people.brand;
+    for (key, colour, behind) in [("colour", &brand.colour, LIGHT), ("colour_dark", &brand.colour_dark, DARK)] {
+        let ratio = contrast(colour, behind);
+        if ratio < LEAST {
+            all.push(format!(
+                "brand: {key} {colour} has a contrast of {ratio:.1} to {behind}, and words need {LEAST} (WCAG 2.2 §1.4.3)"
             ));
         }
     }

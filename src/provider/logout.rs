@@ -43,9 +43,8 @@ pub async fn page(visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
         });
     };
     let hinted = text("sid") == Some(&session.sid);
-    if posted {
-        visit.form()?;
-    } else if !hinted {
+    let confirmed = posted && visit.form()?.is_some();
+    if !confirmed && (posted || !hinted) {
         let kept = ["client_id", "id_token_hint", "post_logout_redirect_uri", "state"];
         let fields: Vec<_> = kept.iter().filter_map(|name| params.get(name).map(|v| json!([name, v]))).collect();
         let told = json!({"action": paths::LOGOUT, "user": name_of(&session.user, cx), "fields": fields});
