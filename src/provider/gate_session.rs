@@ -40,7 +40,16 @@ const PURPOSE: &str = "gate";
 struct Way {
     back: String,
     browser: Digest,
+    /// Tells it from the other ways of that browser, which may have begun in several tabs.
+    name: String,
     begun: Timestamp,
+}
+
+impl Way {
+    /// The PKCE verifier, which whoever has not the browser's secret cannot know.
+    fn verifier(&self, secret: &str) -> String {
+        Digest::text(&format!("{secret}:{}", self.name))
+    }
 }
 
 /// A browser's session with one web app; stored under its cookie's digest.
@@ -127,10 +136,12 @@ pub fn start(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
     let host = asked_for(visit.request);
     let client = app(&host, cx)?;
     let params = Params::of_either(visit.request)?;
-    let verifier = secret::random_token();
-    let way =
-        Way { back: back(visit.request, &params, &host, cx), browser: Digest::of(verifier.as_bytes()), begun: cx.now };
-    let (state, challenge) = (cx.tokens.seal(PURPOSE, &way), Digest::text(&verifier));
+    // One secret for all tabs, so that none takes another one's away.
+    let known = cookie(visit.request.headers(), START_COOKIE).filter(|secret| secret.len() == 43);
+    let secret = known.unwrap_or_else(secret::random_token);
+    let back = back(visit.request, &params, &host, cx);
+    let way = Way { back, browser: Digest::of(secret.as_bytes()), name: secret::random_id(), begun: cx.now };
+    let (state, challenge) = (cx.tokens.seal(PURPOSE, &way), Digest::text(&way.verifier(&secret)));
     let callback = format!("https://{host}{}", paths::CALLBACK);
     let scope = client.scopes.to_string();
     let query = form_urlencoded::Serializer::new(String::new())
@@ -144,7 +155,7 @@ pub fn start(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
             ("code_challenge_method", "S256"),
         ])
         .finish();
-    visit.set(set_cookie(START_COOKIE, verifier, Some(LIFETIME)));
+    visit.set(set_cookie(START_COOKIE, secret, Some(LIFETIME)));
     let to = format!("{}{}?{query}", cx.policy.issuer, paths::AUTHORIZE);
     Ok(visit.redirect(&to))
 }
@@ -156,12 +167,16 @@ pub async fn callback(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthErro
     let client = app(&host, cx)?.clone();
     let params = Params::of_either(visit.request)?;
     let gone = |why: &str| OAuthError::new(Code::InvalidRequest, "the sign-in has expired").detail(why);
-    let verifier = cookie(visit.request.headers(), START_COOKIE).ok_or_else(|| gone("no cookie"))?;
+    let secret = cookie(visit.request.headers(), START_COOKIE).ok_or_else(|| gone("no cookie"))?;
     let way: Option<Way> = params.get("state").and_then(|s| cx.tokens.unseal_value(PURPOSE, s, cx.now));
     let way = way.ok_or_else(|| gone("state"))?;
-    if way.browser != Digest::of(verifier.as_bytes()) || way.begun.plus(LIFETIME) <= cx.now {
-        return Err(gone("begun in another browser, or long ago"));
+    if way.browser != Digest::of(secret.as_bytes()) || way.begun.plus(LIFETIME) <= cx.now {
+        // Begun long ago, or in the moment in which another tab got the cookie. It begins anew, and nothing of what came
+        // along is taken: where it was begun in another browser, this one signs in for itself.
+        let back: String = form_urlencoded::byte_serialize(way.back.as_bytes()).collect();
+        return Ok(visit.redirect(&format!("{}?rd={back}", paths::START)));
     }
+    let verifier = way.verifier(&secret);
     if let Some(error) = params.get("error") {
         return Err(refused(error, params.get("error_description")).detail(error));
     }
@@ -188,7 +203,6 @@ pub async fn callback(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthErro
     cx.store.commit(Changes(changes), cx.now).await?;
     cx.tokens.tally.issued(&session.client, &session.subject, cx.now);
     visit.set(set_cookie(GATE_COOKIE, value, None));
-    visit.set(set_cookie(START_COOKIE, String::new(), Some(0)));
     Ok(visit.redirect(&way.back))
 }
 
@@ -243,16 +257,31 @@ pub async fn endings(
     cx: &Cx,
 ) -> Result<(Vec<Change>, Vec<Ending>), OAuthError> {
     let (mut changes, mut endings) = (Vec::new(), Vec::new());
-    for stored in cx.store.find(&format!("user/{user}"), cx.now).await? {
-        if stored.key.starts_with(AT_GATE) {
-            let session: GateSession = crate::grant::stored(&stored)?;
-            if wanted(&session.client, &session.sid) {
-                changes.push(Change::Delete(stored.key, Expect::Any));
-                endings.push(ending(&session.id, cx));
-            }
+    for (key, session) in of_user(user, cx).await? {
+        if wanted(&session.client, &session.sid) {
+            changes.push(Change::Delete(key, Expect::Any));
+            endings.push(ending(&session.id, cx));
         }
     }
     Ok((changes, endings))
+}
+
+/// The apps that `user`'s browsers have sessions with: which app, its scopes, and since when.
+pub async fn held(user: &str, cx: &Cx) -> Result<Vec<(String, String, Timestamp)>, OAuthError> {
+    let all = of_user(user, cx).await?.into_iter();
+    Ok(all.map(|(_, session)| (session.client, session.scopes, session.created)).collect())
+}
+
+/// `user`'s sessions, each with its record's key.
+async fn of_user(user: &str, cx: &Cx) -> Result<Vec<(String, GateSession)>, OAuthError> {
+    let mut all = Vec::new();
+    for stored in cx.store.find(&format!("user/{user}"), cx.now).await? {
+        if stored.key.starts_with(AT_GATE) {
+            let session = crate::grant::stored(&stored)?;
+            all.push((stored.key, session));
+        }
+    }
+    Ok(all)
 }
 
 /// `GET /oauth2/auth`: 202 with who it is, or 401; 403 where `allowed_groups`, `allowed_emails` or
@@ -345,6 +374,7 @@ pub async fn open(value: &str, authority: &str, cx: &Cx) -> Result<Option<Arc<Op
             Err(e) => return Err(e.into()),
         }
     }
+    cx.tokens.tally.opened(&session.client, &session.subject, cx.now);
     let exp = session.expires(cx.policy.people.session, cx.now);
     let claims = Claims {
         iss: cx.policy.issuer.to_string(),
