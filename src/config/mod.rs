@@ -222,7 +222,8 @@ pub fn load(main: &Path) -> Result<Loaded, Vec<Mistake>> {
                 barred: decided.barred,
                 registered: decided.registered,
             };
-            let warnings = warning::all(&policy, settings.admin_api.as_ref().map(|a| a.audience.as_str()));
+            let dev = settings.example_api.is_some();
+            let warnings = warning::all(&policy, settings.admin_api.as_ref().map(|a| a.audience.as_str()), dev);
             Ok(Loaded { settings, policy, certificates, warnings })
         }
         _ => Err(mistakes),

@@ -7,8 +7,9 @@ use crate::{
 };
 use std::sync::Arc;
 
-/// Everything of the kind, in order; `admin` is the audience of the admin API, where it is on.
-pub fn all(policy: &Policy, admin: Option<&str>) -> Vec<String> {
+/// Everything of the kind, in order; `admin` is the audience of the admin API, where it is on. What `dev` itself brings
+/// along is not warned of.
+pub fn all(policy: &Policy, admin: Option<&str>, dev: bool) -> Vec<String> {
     let opens = |audience: &str| admin == Some(audience) || policy.routes.iter().any(|r| *r.resource == *audience);
     let clients = policy.clients.values();
     let mut all: Vec<String> = clients
@@ -60,6 +61,14 @@ pub fn all(policy: &Policy, admin: Option<&str>) -> Vec<String> {
                 "saml_idp {name}: {key} does nothing without create_users: who is in users.toml is as that says"
             ));
         }
+    }
+    // One origin to the browser: no policy of ours keeps such a script out.
+    let ours = policy.issuer.strip_prefix("https://").map(str::to_ascii_lowercase);
+    if !dev && ours.is_some_and(|authority| people.contains_key(&authority)) {
+        all.push(format!(
+            "sign_in {}: a script of a web app on the issuer's own origin can press the buttons of our pages; give it a host of its own",
+            policy.issuer
+        ));
     }
     let brand = &policy.people.brand;
     for (key, colour, behind) in [("colour", &brand.colour, LIGHT), ("colour_dark", &brand.colour_dark, DARK)] {

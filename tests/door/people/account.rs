@@ -13,6 +13,17 @@ async fn the_sixth_authorization_of_an_app_ends_the_oldest_and_my_apps_takes_all
     }
     let live: Vec<bool> = all.iter().map(|t| opens(&w, &t["access_token"])).collect();
     assert_eq!(live, [false, true, true, true, true, true]);
+    // One that ends with its access token takes nobody's place, by code or by device.
+    let code = b.authorize(&request("web", &[("scope", "openid read")]), "alice").await["code"].clone();
+    let passing = redeem(&w, "web", &code, &[]).await.1;
+    assert!(passing["refresh_token"].is_null() && opens(&w, &passing["access_token"]));
+    let begun = read(&w.post("/oauth2/device_authorization", None, &[("client_id", "web"), ("scope", "read")]).await);
+    let confirm = b.visit(&format!("/oauth2/device?user_code={}", begun["user_code"].as_str().unwrap())).await;
+    b.submit(&confirm, &[("decision", "allow")]).await;
+    let fields =
+        [("grant_type", DEVICE), ("client_id", "web"), ("device_code", begun["device_code"].as_str().unwrap())];
+    assert!(opens(&w, &read(&w.post("/oauth2/token", None, &fields).await)["access_token"]));
+    assert!(all[1..].iter().all(|t| opens(&w, &t["access_token"])), "five that can be renewed are five");
     let page = b.visit("/oauth2/account").await;
     assert!(page.body.contains("The web app") && page.body.contains("Act for you while you are away"), "{}", page.body);
     let after = b.submit(&page, &[("action", "revoke")]).await;
