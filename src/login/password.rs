@@ -108,7 +108,7 @@ async fn verify_if(
     if before >= WAITING * limits.hashes {
         return Err(Refused::Busy);
     }
-    let Ok(permit) = login.hashes.clone().acquire_owned().await else { return Err(Refused::Busy) };
+    let Ok(permit) = login.turns(limits.hashes).acquire_owned().await else { return Err(Refused::Busy) };
     let matches = tokio::task::spawn_blocking(move || {
         let _permit = permit;
         PasswordHash::new(&hash).is_ok_and(|h| Argon2::default().verify_password(password.as_bytes(), &h).is_ok())
