@@ -201,10 +201,13 @@ pub fn load(main: &Path) -> Result<Loaded, Vec<Mistake>> {
             let salesforce = salesforce.map(Arc::new);
             let registration = registration.map(Arc::new);
             let decided = Policy::default();
+            let mut passwords: Vec<Arc<str>> = users.values().filter_map(|user| user.password.clone()).collect();
+            passwords.sort_unstable();
             let mut policy = Policy {
                 issuer,
                 clients,
                 users,
+                passwords: passwords.into(),
                 profiles,
                 routes,
                 people,
@@ -220,7 +223,8 @@ pub fn load(main: &Path) -> Result<Loaded, Vec<Mistake>> {
                 registered: decided.registered,
             };
             imply(&mut policy);
-            let warnings = warning::all(&policy, settings.admin_api.as_ref().map(|a| a.audience.as_str()));
+            let dev = settings.example_api.is_some();
+            let warnings = warning::all(&policy, settings.admin_api.as_ref().map(|a| a.audience.as_str()), dev);
             Ok(Loaded { settings, policy, certificates, warnings })
         }
         _ => Err(mistakes),

@@ -34,7 +34,8 @@ pub struct LoginTable {
     attempts_per_address: u32,
     /// Seconds after which attempts are forgotten.
     window: i64,
-    /// Passwords hashed at one time; more have to wait, and twice as many more are refused.
+    /// Passwords hashed at one time. Sixteen times as many may be on their way to it; whoever comes then is asked to try
+    /// again.
     concurrent_hashes: usize,
 }
 

@@ -2,12 +2,14 @@
 use crate::{
     issuer::Issuer,
     model::{AuthMethod, Client},
+    pages::contrast::{DARK, LEAST, LIGHT, contrast},
     policy::{Policy, route::Auth},
 };
 use std::sync::Arc;
 
-/// Everything of the kind, in order; `admin` is the audience of the admin API, where it is on.
-pub fn all(policy: &Policy, admin: Option<&str>) -> Vec<String> {
+/// Everything of the kind, in order; `admin` is the audience of the admin API, where it is on. What `dev` itself brings
+/// along is not warned of.
+pub fn all(policy: &Policy, admin: Option<&str>, dev: bool) -> Vec<String> {
     let opens = |audience: &str| admin == Some(audience) || policy.routes.iter().any(|r| *r.resource == *audience);
     let clients = policy.clients.values();
     let mut all: Vec<String> = clients
@@ -64,6 +66,23 @@ pub fn all(policy: &Policy, admin: Option<&str>) -> Vec<String> {
             let name = &partner.name;
             all.push(format!(
                 "saml_idp {name}: {key} does nothing without create_users: who is in users.toml is as that says"
+            ));
+        }
+    }
+    // One origin to the browser: no policy of ours keeps such a script out.
+    let ours = policy.issuer.strip_prefix("https://").map(str::to_ascii_lowercase);
+    if !dev && ours.is_some_and(|authority| people.contains_key(&authority)) {
+        all.push(format!(
+            "sign_in {}: a script of a web app on the issuer's own origin can press the buttons of our pages; give it a host of its own",
+            policy.issuer
+        ));
+    }
+    let brand = &policy.people.brand;
+    for (key, colour, behind) in [("colour", &brand.colour, LIGHT), ("colour_dark", &brand.colour_dark, DARK)] {
+        let ratio = contrast(colour, behind);
+        if ratio < LEAST {
+            all.push(format!(
+                "brand: {key} {colour} has a contrast of {ratio:.1} to {behind}, and words need {LEAST} (WCAG 2.2 §1.4.3)"
             ));
         }
     }

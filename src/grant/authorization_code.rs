@@ -100,7 +100,9 @@ impl Grant for AuthorizationCodeGrant {
         let mut changes = vec![used];
         let mut endings = Vec::new();
         let held = Held::first(&code, client);
-        begin(client, &code.subject, &mut changes, &mut endings, cx).await?;
+        if held.rotate {
+            begin(client, &code.subject, &mut changes, &mut endings, cx).await?;
+        }
         let scopes = ScopeSet::parse(&code.scopes).unwrap_or_default().intersection(&client.scopes);
         Ok(Redeemed {
             client: client.clone(),

@@ -185,14 +185,17 @@ impl Grant for DeviceCodeGrant {
                 };
                 let mut changes = vec![code.decide(State::Redeemed, record)];
                 let mut endings = Vec::new();
-                begin(client, &subject, &mut changes, &mut endings, cx).await?;
+                let held = Held::first(&stands_for, client);
+                if held.rotate {
+                    begin(client, &subject, &mut changes, &mut endings, cx).await?;
+                }
                 Ok(Redeemed {
                     client: client.clone(),
                     subject: subject.into(),
                     scopes,
                     changes,
                     endings,
-                    held: Some(Held::first(&stands_for, client)),
+                    held: Some(held),
                     terms: Default::default(),
                 })
             }

@@ -192,7 +192,7 @@ pub async fn authorizations(user: &str, cx: &Cx) -> Result<Vec<Authorization>, O
     Ok(all)
 }
 
-/// Makes room for one more authorization of `user` for `client`.
+/// Makes room for one more authorization of `user` for `client` that can be renewed.
 pub async fn begin(
     client: &Client,
     user: &str,

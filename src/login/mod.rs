@@ -5,9 +5,9 @@ pub mod session;
 pub mod throttle;
 pub mod totp;
 
-use crate::{clock::Timestamp, policy::people::Limits, token::vault::Vault};
+use crate::{clock::Timestamp, token::vault::Vault};
 use std::sync::{
-    Arc,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicUsize, Ordering},
 };
 use throttle::Throttle;
@@ -21,31 +21,37 @@ pub struct Login {
     pub vault: Vault,
     /// People whom an identity provider brought.
     pub directory: directory::Directory,
-    hashes: Arc<Semaphore>,
+    turns: Mutex<(usize, Arc<Semaphore>)>,
     waiting: AtomicUsize,
     polls: moka::sync::Cache<String, Timestamp>,
 }
 
 impl Login {
-    /// With `limits` of the policy at start.
-    pub fn new(vault: Vault, limits: Limits) -> Self {
+    /// Nobody has guessed yet.
+    pub fn new(vault: Vault) -> Self {
         Self {
             throttle: Throttle::default(),
             vault,
             directory: directory::Directory::default(),
-            hashes: Arc::new(Semaphore::new(limits.hashes)),
+            turns: Mutex::new((0, Arc::new(Semaphore::new(0)))),
             waiting: AtomicUsize::new(0),
             polls: moka::sync::Cache::new(100_000),
         }
     }
 
-    fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Acquire)
+    /// Turns to hash a password, `most` at one time; those that were given under another policy are not counted.
+    fn turns(&self, most: usize) -> Arc<Semaphore> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if turns.0 != most {
+            *turns = (most, Arc::new(Semaphore::new(most)));
+        }
+        turns.1.clone()
     }
 
-    fn wait(&self) -> Waits<'_> {
-        self.waiting.fetch_add(1, Ordering::AcqRel);
-        Waits(&self.waiting)
+    /// One more waits, behind so many.
+    fn wait(&self) -> (Waits<'_>, usize) {
+        let before = self.waiting.fetch_add(1, Ordering::AcqRel);
+        (Waits(&self.waiting), before)
     }
 
     /// Whether a device may ask again, `interval` seconds after it last did (RFC 8628 §3.5).

@@ -21,6 +21,11 @@ impl Level {
             Self::HighAssurance => "urn:portcullis:high_assurance",
         }
     }
+
+    /// The level that is called `acr`, if one is.
+    pub fn of_acr(acr: &str) -> Option<Self> {
+        [Self::Standard, Self::HighAssurance].into_iter().find(|level| level.acr() == acr)
+    }
 }
 
 /// What somebody showed here: `amr` of ID tokens (RFC 8176). What they showed an identity provider is not known.

@@ -1,4 +1,6 @@
 //! What people see: server-rendered pages that need no script, in their language, under the operator's brand.
+pub mod contrast;
+
 use crate::{
     policy::{Policy, people::Brand, salesforce::of_full},
     provider::error::{Code, OAuthError},
@@ -101,11 +103,23 @@ impl Page {
     }
 }
 
-/// The first language of `Accept-Language` that there is; the first there is otherwise.
+/// The language that `Accept-Language` weighs most of those that there are, the first of equals; the first there is
+/// where it names none of them (RFC 9110 §12.5.4).
 pub fn language(accept: &str) -> &'static str {
-    let asked = accept.split(',').map(|part| part.split([';', '-']).next().unwrap_or_default().trim());
     let known = |tag: &str| TEXTS.iter().map(|(t, _)| *t).find(|t| t.eq_ignore_ascii_case(tag));
-    asked.filter_map(known).next().unwrap_or(TEXTS[0].0)
+    let mut best = (0, TEXTS[0].0);
+    for range in accept.split(',') {
+        let mut parts = range.split(';').map(str::trim);
+        let tag = parts.next().and_then(|range| range.split('-').next()).and_then(known);
+        let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+        // In thousandths, as fine as it may be; what is no weight weighs nothing.
+        let weight = weight.map_or(1.0, |q| q.trim().parse::<f64>().unwrap_or(0.0)).clamp(0.0, 1.0);
+        let weight = (weight * 1000.0) as u16;
+        if let Some(tag) = tag.filter(|_| weight > best.0) {
+            best = (weight, tag);
+        }
+    }
+    best.1
 }
 
 /// The page in HTML.
@@ -224,6 +238,22 @@ mod tests {
         assert!(policy("http://127.0.0.1:9/cb").contains("form-action 'self' http://127.0.0.1:9 https:;"));
         assert!(policy("com.example.app:/cb").contains("form-action 'self' com.example.app:;"));
         assert!(policy("http://127.0.0.1;script-src *").contains("form-action 'self';"));
-        assert_eq!(language("fr-FR,de-CH;q=0.9,en;q=0.1"), "de");
+    }
+
+    #[test]
+    fn pages_come_in_the_language_that_weighs_most() {
+        for (accept, wanted) in [
+            ("fr-FR,de-CH;q=0.9,en;q=0.1", "de"),
+            ("en;q=0.3, de;q=0.8", "de"),
+            ("de;q=0.5,en", "en"),
+            ("de;q=0,en;q=0.1", "en"),
+            ("de; q=0.5 ,en ; q=0.5", "de"),
+            ("de;q=much,en;q=0.1", "en"),
+            ("de;q=0", "en"),
+            ("fr, *", "en"),
+            ("", "en"),
+        ] {
+            assert_eq!(language(accept), wanted, "{accept}");
+        }
     }
 }

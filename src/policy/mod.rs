@@ -29,6 +29,8 @@ pub struct Policy {
     pub clients: HashMap<Arc<str>, Arc<Client>>,
     /// Local users by name.
     pub users: HashMap<Arc<str>, Arc<User>>,
+    /// The password hashes of those users, in a fixed order; names that nobody has are checked against them.
+    pub passwords: Arc<[Arc<str>]>,
     /// Profiles whose people may come from certain addresses alone.
     pub profiles: HashMap<String, Ranges>,
     /// Names that the administrator blocked while it runs; nobody may act under them, whoever knows them.

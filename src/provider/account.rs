@@ -2,6 +2,7 @@
 use super::{
     Cx,
     error::OAuthError,
+    gate_session,
     interaction::{Interaction, Resume},
     logout, paths,
     sign_in::name_of,
@@ -10,11 +11,12 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    grant::{self, approval_key},
+    grant::{self, Grant, approval_key, device_code::DeviceCodeGrant},
     login::{session, totp},
     model::{Level, ScopeSet},
     pages::{self, Page},
     store::{Change, Changes, Expect},
+    token::tally::{self, Tallied},
 };
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -104,6 +106,20 @@ async fn apps(user: &str, language: &str, cx: &Cx) -> Result<Vec<Value>, OAuthEr
             app.scopes.extend(scopes.split(' ').map(str::to_owned));
         }
     }
+    for (client, scopes, since) in gate_session::held(user, cx).await? {
+        let app = apps.entry(client).or_insert(Held { scopes: Vec::new(), since, used: None });
+        app.scopes.extend(scopes.split(' ').map(str::to_owned));
+        app.since = app.since.min(since);
+    }
+    for record in cx.store.find(&tally::of_user(user), cx.now).await? {
+        let Some((client, _)) = tally::pair(&record.key) else { continue };
+        let known: Tallied = tally::read(&record.body);
+        if let Some(app) = apps.get_mut(client) {
+            app.used = app.used.max(known.last_used.filter(|at| *at >= app.since));
+        } else if let Some((since, scopes)) = in_hand(client, user, &known, cx) {
+            apps.insert(client.to_owned(), Held { scopes, since, used: known.last_used });
+        }
+    }
     let day = |at: Timestamp| {
         time::OffsetDateTime::from_unix_timestamp(at.0).map_or_else(|_| String::new(), |t| t.date().to_string())
     };
@@ -117,6 +133,19 @@ async fn apps(user: &str, language: &str, cx: &Cx) -> Result<Vec<Value>, OAuthEr
         json!({"client": client, "name": name, "scopes": words, "since": day(held.since), "used": held.used.map(day)})
     };
     Ok(apps.into_iter().map(told).collect())
+}
+
+/// Since when, and with the most which scopes, `client` has tokens for `user` that nobody approved on a page: an
+/// administrator did, for a flow in which no person takes part. Until the last of them has expired or was taken back.
+fn in_hand(client: &str, user: &str, known: &Tallied, cx: &Cx) -> Option<(Timestamp, Vec<String>)> {
+    let client = cx.policy.clients.get(client)?;
+    let seen = ["authorization_code", "refresh_token", "client_credentials", DeviceCodeGrant.grant_type()];
+    let by_itself = client.grants.iter().any(|grant| !seen.contains(&grant.as_str()));
+    let runs_as = client.run_as.as_deref() == Some(user);
+    let last = known.last_used?;
+    let live = last.plus(client.token_lifetime) > cx.now && !cx.tokens.access_has_ended(&client.id, user, last);
+    let scopes = client.scopes.iter().map(str::to_owned).collect();
+    ((by_itself || runs_as) && live).then_some((known.first_used.unwrap_or(last), scopes))
 }
 
 /// Takes everything back that `user` gave `client`; the gate refuses its tokens at once.

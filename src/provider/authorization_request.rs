@@ -40,10 +40,13 @@ pub struct AuthorizationRequest {
     pub select_account: bool,
     /// Oldest accepted sign-in, seconds.
     pub max_age: Option<i64>,
-    /// How sure it must be who sits there, beyond what the app's policy asks (`acr_values`).
+    /// How sure it must be who sits there, beyond what the app's policy asks (`acr_values`, `claims`).
     #[serde(default)]
     pub level: Level,
-    /// Who it must be: the subject of `id_token_hint`.
+    /// The highest level that the app wants to be told of: one that `claims` names as essential.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told_level: Option<Level>,
+    /// Who it must be: the subject of `id_token_hint` or of `claims`.
     #[serde(default)]
     pub subject: Option<String>,
     /// Who they probably are.

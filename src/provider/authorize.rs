@@ -10,6 +10,7 @@ use crate::{
     grant::authorization_code::same_redirect_uri,
     model::{Client, Level, ScopeSet, authorization::ClaimsRequest, user::SCOPE_CLAIMS},
 };
+use serde_json::Value;
 use std::sync::Arc;
 
 /// Longest `state`, `nonce` and `login_hint`, bytes.
@@ -69,12 +70,6 @@ pub fn check(params: &Params, cx: &Cx) -> Result<AuthorizationRequest, Refusal> 
     Ok(request)
 }
 
-/// Whether answers for `client` may go to `uri`.
-pub fn is_registered(uri: &str, client: &Client, cx: &Cx) -> bool {
-    let own = &client.interactive.redirect_uris;
-    own.iter().chain(&super::gate_session::redirect_uris(&cx.policy, &client.id)).any(|r| same_redirect_uri(r, uri))
-}
-
 /// Who asks and where the answer may go (S1, S2).
 fn addressee(params: &Params, cx: &Cx) -> Result<(Arc<Client>, String, bool), OAuthError> {
     let bad = |why| OAuthError::new(Code::InvalidRequest, why);
@@ -83,19 +78,27 @@ fn addressee(params: &Params, cx: &Cx) -> Result<(Arc<Client>, String, bool), OA
         OAuthError::new(Code::InvalidClient, "no app is registered under this client_id").of(Situation::UnknownClient)
     };
     let client = cx.policy.clients.get(id).ok_or_else(unknown)?.clone();
-    match params.get("redirect_uri") {
-        Some(given) if is_registered(given, &client, cx) => Ok((client, given.to_owned(), true)),
-        Some(_) => Err(bad("redirect_uri is not registered for this app").of(Situation::RedirectUriMismatch)),
-        None => {
-            let gate = super::gate_session::redirect_uris(&cx.policy, id);
-            let mut registered = client.interactive.redirect_uris.iter().chain(&gate);
-            let only = registered.next().cloned();
-            match (only, registered.next()) {
-                (Some(only), None) => Ok((client, only, false)),
-                _ => Err(bad("redirect_uri is missing").of(Situation::RedirectUriMissing)),
-            }
-        }
+    if let Some(given) = params.get("redirect_uri") {
+        registered(&client, given, cx)?;
+        return Ok((client, given.to_owned(), true));
     }
+    let gate = super::gate_session::redirect_uris(&cx.policy, id);
+    let mut all = client.interactive.redirect_uris.iter().chain(&gate);
+    match (all.next().cloned(), all.next()) {
+        (Some(only), None) => Ok((client, only, false)),
+        _ => Err(bad("redirect_uri is missing").of(Situation::RedirectUriMissing)),
+    }
+}
+
+/// Whether answers for `client` may go to `uri` (S1): what its file names, or a host of the gate whose browsers sign in to
+/// it.
+pub fn registered(client: &Client, uri: &str, cx: &Cx) -> Result<(), OAuthError> {
+    let of_app = client.interactive.redirect_uris.iter().any(|r| same_redirect_uri(r, uri));
+    if of_app || super::gate_session::redirect_uris(&cx.policy, &client.id).iter().any(|own| own == uri) {
+        return Ok(());
+    }
+    let why = "redirect_uri is not registered for this app";
+    Err(OAuthError::new(Code::InvalidRequest, why).of(Situation::RedirectUriMismatch))
 }
 
 fn response_type(p: &Params, client: &Client, rq: &mut AuthorizationRequest, _: &Cx) -> Result<(), OAuthError> {
@@ -237,8 +240,7 @@ fn login_hint(p: &Params, _: &Client, rq: &mut AuthorizationRequest, _: &Cx) -> 
 /// A wish, not a condition (OIDC Core §3.1.2.1): the first value that there is.
 fn acr_values(p: &Params, _: &Client, rq: &mut AuthorizationRequest, _: &Cx) -> Result<(), OAuthError> {
     let asked = p.get("acr_values").unwrap_or_default().split(' ');
-    let known = |acr: &str| [Level::Standard, Level::HighAssurance].into_iter().find(|level| level.acr() == acr);
-    rq.level = asked.filter_map(known).next().unwrap_or_default();
+    rq.level = asked.filter_map(Level::of_acr).next().unwrap_or_default();
     Ok(())
 }
 
@@ -262,11 +264,11 @@ fn resource(p: &Params, client: &Client, _: &mut AuthorizationRequest, _: &Cx) -
 fn claims(p: &Params, client: &Client, rq: &mut AuthorizationRequest, cx: &Cx) -> Result<(), OAuthError> {
     let Some(text) = p.get("claims") else { return Ok(()) };
     let bad = || OAuthError::new(Code::InvalidRequest, "claims is not a JSON object as OpenID Connect defines it");
-    let all: serde_json::Value = serde_json::from_str(text).map_err(|_| bad())?;
+    let all: Value = serde_json::from_str(text).map_err(|_| bad())?;
     let names = |member: &str| -> Result<Vec<String>, OAuthError> {
         match all.get(member) {
             None => Ok(Vec::new()),
-            Some(serde_json::Value::Object(asked)) if asked.len() <= MOST_CLAIMS => {
+            Some(Value::Object(asked)) if asked.len() <= MOST_CLAIMS => {
                 // By name they get no more than by scope.
                 let may = client.grantable(cx.wire);
                 let open = SCOPE_CLAIMS.iter().filter(|(scope, _)| may.contains(scope));
@@ -280,6 +282,41 @@ fn claims(p: &Params, client: &Client, rq: &mut AuthorizationRequest, cx: &Cx) -
         return Err(bad());
     }
     rq.claims = ClaimsRequest { id_token: names("id_token")?, userinfo: names("userinfo")? };
+    person(&all, rq)?;
+    assurance(&all["id_token"]["acr"], client, rq)
+}
+
+/// The values that a claim is asked to have one of, in order of preference (OIDC Core §5.5.1).
+fn values(claim: &Value) -> impl Iterator<Item = &str> {
+    let several = claim["values"].as_array().into_iter().flatten();
+    claim.get("value").into_iter().chain(several).filter_map(Value::as_str)
+}
+
+/// Who it must be, where `claims` names a `sub`: nobody else may be spoken of to the app (OIDC Core §5.5.1).
+fn person(claims: &Value, rq: &mut AuthorizationRequest) -> Result<(), OAuthError> {
+    for wanted in ["id_token", "userinfo"].into_iter().flat_map(|member| values(&claims[member]["sub"])) {
+        if *rq.subject.get_or_insert_with(|| wanted.to_owned()) != *wanted {
+            return Err(OAuthError::new(Code::InvalidRequest, "the request means more than one person"));
+        }
+    }
+    rq.login_hint = rq.login_hint.take().or_else(|| rq.subject.clone());
+    Ok(())
+}
+
+/// How sure it must be, where `claims` names values of `acr`. A wish like `acr_values`, unless it is essential: then one
+/// of them is what the ID token says, or there is none (OIDC Core §5.5.1.1).
+fn assurance(acr: &Value, client: &Client, rq: &mut AuthorizationRequest) -> Result<(), OAuthError> {
+    let known: Vec<Level> = values(acr).filter_map(Level::of_acr).collect();
+    let preferred = known.first().copied().unwrap_or_default();
+    if acr["essential"] != true || values(acr).next().is_none() {
+        rq.level = rq.level.max(preferred);
+        return Ok(());
+    }
+    (rq.level, rq.told_level) = (preferred, known.iter().copied().max());
+    if rq.told_level.is_none_or(|highest| highest < client.interactive.level) {
+        let why = "nobody signs in here as the essential acr asks";
+        return Err(OAuthError::new(Code::UnmetAuthenticationRequirements, why));
+    }
     Ok(())
 }
 

@@ -75,7 +75,7 @@ pub async fn page(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
     };
     let own = visit.form_of_session()?;
     // A code that was typed before somebody else signed in is still a code; what was decided then is not theirs.
-    let form = if visit.request.method() == Method::POST { Some(visit.form()?) } else { None };
+    let form = if visit.request.method() == Method::POST { visit.form()? } else { None };
     let typed = form.as_ref().map_or(linked, |f| f.get("user_code").map(str::to_owned));
     let Some(typed) = typed else {
         return Ok(visit.page(StatusCode::OK, Page::new("device", json!({"user_code": ""})), &[]));

@@ -35,6 +35,8 @@ pub enum Code {
     ConsentRequired,
     /// OIDC Core §3.1.2.6.
     InteractionRequired,
+    /// OpenID Connect Core Error Code `unmet_authentication_requirements` §2.
+    UnmetAuthenticationRequirements,
     /// RFC 8628 §3.5.
     AuthorizationPending,
     /// RFC 8628 §3.5.
@@ -78,6 +80,7 @@ impl Code {
             Self::LoginRequired => "login_required",
             Self::ConsentRequired => "consent_required",
             Self::InteractionRequired => "interaction_required",
+            Self::UnmetAuthenticationRequirements => "unmet_authentication_requirements",
             Self::AuthorizationPending => "authorization_pending",
             Self::SlowDown => "slow_down",
             Self::ExpiredToken => "expired_token",
@@ -112,6 +115,7 @@ impl Code {
             | Self::LoginRequired
             | Self::ConsentRequired
             | Self::InteractionRequired
+            | Self::UnmetAuthenticationRequirements
             | Self::AuthorizationPending
             | Self::SlowDown
             | Self::InvalidDpopProof

@@ -1,10 +1,14 @@
 //! Browser sessions at the gate: a web app behind it needs no code. The gate is itself the client of a web server flow,
 //! for the app that `[[sign_in]]` names for the host; paths and answers are those of oauth2-proxy.
+mod decision;
+
+pub use decision::auth;
+
 use super::{
     Cx,
     error::{Code, OAuthError},
     params::Params,
-    paths, restriction,
+    paths,
     web::{GATE_COOKIE, START_COOKIE, Visit, cookie, own_path, set_cookie},
 };
 use crate::{
@@ -27,9 +31,9 @@ use crate::{
     },
 };
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, header};
 use serde::{Deserialize, Serialize};
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 /// Seconds that a person may take to sign in.
 const LIFETIME: i64 = 3600;
@@ -40,7 +44,16 @@ const PURPOSE: &str = "gate";
 struct Way {
     back: String,
     browser: Digest,
+    /// Tells it from the other ways of that browser, which may have begun in several tabs.
+    name: String,
     begun: Timestamp,
+}
+
+impl Way {
+    /// The PKCE verifier, which whoever has not the browser's secret cannot know.
+    fn verifier(&self, secret: &str) -> String {
+        Digest::text(&format!("{secret}:{}", self.name))
+    }
 }
 
 /// A browser's session with one web app; stored under its cookie's digest.
@@ -127,10 +140,12 @@ pub fn start(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
     let host = asked_for(visit.request);
     let client = app(&host, cx)?;
     let params = Params::of_either(visit.request)?;
-    let verifier = secret::random_token();
-    let way =
-        Way { back: back(visit.request, &params, &host, cx), browser: Digest::of(verifier.as_bytes()), begun: cx.now };
-    let (state, challenge) = (cx.tokens.seal(PURPOSE, &way), Digest::text(&verifier));
+    // One secret for all tabs, so that none takes another one's away.
+    let known = cookie(visit.request.headers(), START_COOKIE).filter(|secret| secret.len() == 43);
+    let secret = known.unwrap_or_else(secret::random_token);
+    let back = back(visit.request, &params, &host, cx);
+    let way = Way { back, browser: Digest::of(secret.as_bytes()), name: secret::random_id(), begun: cx.now };
+    let (state, challenge) = (cx.tokens.seal(PURPOSE, &way), Digest::text(&way.verifier(&secret)));
     let callback = format!("https://{host}{}", paths::CALLBACK);
     let scope = client.grantable(Wire::Standard).to_string();
     let query = form_urlencoded::Serializer::new(String::new())
@@ -144,7 +159,7 @@ pub fn start(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
             ("code_challenge_method", "S256"),
         ])
         .finish();
-    visit.set(set_cookie(START_COOKIE, verifier, Some(LIFETIME)));
+    visit.set(set_cookie(START_COOKIE, secret, Some(LIFETIME)));
     let to = format!("{}{}?{query}", cx.policy.issuer, paths::AUTHORIZE);
     Ok(visit.redirect(&to))
 }
@@ -156,12 +171,16 @@ pub async fn callback(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthErro
     let client = app(&host, cx)?.clone();
     let params = Params::of_either(visit.request)?;
     let gone = |why: &str| OAuthError::new(Code::InvalidRequest, "the sign-in has expired").detail(why);
-    let verifier = cookie(visit.request.headers(), START_COOKIE).ok_or_else(|| gone("no cookie"))?;
+    let secret = cookie(visit.request.headers(), START_COOKIE).ok_or_else(|| gone("no cookie"))?;
     let way: Option<Way> = params.get("state").and_then(|s| cx.tokens.unseal_value(PURPOSE, s, cx.now));
     let way = way.ok_or_else(|| gone("state"))?;
-    if way.browser != Digest::of(verifier.as_bytes()) || way.begun.plus(LIFETIME) <= cx.now {
-        return Err(gone("begun in another browser, or long ago"));
+    if way.browser != Digest::of(secret.as_bytes()) || way.begun.plus(LIFETIME) <= cx.now {
+        // Begun long ago, or in the moment in which another tab got the cookie. It begins anew, and nothing of what came
+        // along is taken: where it was begun in another browser, this one signs in for itself.
+        let back: String = form_urlencoded::byte_serialize(way.back.as_bytes()).collect();
+        return Ok(visit.redirect(&format!("{}?rd={back}", paths::START)));
     }
+    let verifier = way.verifier(&secret);
     if let Some(error) = params.get("error") {
         return Err(refused(error, params.get("error_description")).detail(error));
     }
@@ -188,7 +207,6 @@ pub async fn callback(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthErro
     cx.store.commit(Changes(changes), cx.now).await?;
     cx.tokens.tally.issued(&session.client, &session.subject, cx.now);
     visit.set(set_cookie(GATE_COOKIE, value, None));
-    visit.set(set_cookie(START_COOKIE, String::new(), Some(0)));
     Ok(visit.redirect(&way.back))
 }
 
@@ -243,89 +261,31 @@ pub async fn endings(
     cx: &Cx,
 ) -> Result<(Vec<Change>, Vec<Ending>), OAuthError> {
     let (mut changes, mut endings) = (Vec::new(), Vec::new());
-    for stored in cx.store.find(&format!("user/{user}"), cx.now).await? {
-        if stored.key.starts_with(AT_GATE) {
-            let session: GateSession = crate::grant::stored(&stored)?;
-            if wanted(&session.client, &session.sid) {
-                changes.push(Change::Delete(stored.key, Expect::Any));
-                endings.push(ending(&session.id, cx));
-            }
+    for (key, session) in of_user(user, cx).await? {
+        if wanted(&session.client, &session.sid) {
+            changes.push(Change::Delete(key, Expect::Any));
+            endings.push(ending(&session.id, cx));
         }
     }
     Ok((changes, endings))
 }
 
-/// `GET /oauth2/auth`: 202 with who it is, or 401; 403 where `allowed_groups`, `allowed_emails` or
-/// `allowed_email_domains` names nothing of theirs. For nginx's `auth_request` and Traefik's `forwardAuth`.
-pub async fn auth(visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
-    let cx = visit.cx;
-    let opened = match cookie(visit.request.headers(), GATE_COOKIE) {
-        Some(value) => open(&value, &asked_for(visit.request), cx).await?,
-        None => None,
-    };
-    let mut response = Response::new(Bytes::new());
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let Some(opened) = opened.filter(|o| cx.tokens.alive(o, cx.now).is_ok()) else {
-        *response.status_mut() = StatusCode::UNAUTHORIZED;
-        return Ok(response);
-    };
-    let known = cx.user(&opened.subject).await?;
-    let user = known.as_ref();
-    let Some(standing) = cx.policy.standing(&opened, cx.now).filter(|_| user.is_none_or(|u| u.active)) else {
-        *response.status_mut() = StatusCode::UNAUTHORIZED;
-        return Ok(response);
-    };
-    if restriction::address(standing.client, user.map(|u| &**u), opened.shown(), cx).is_err() {
-        *response.status_mut() = StatusCode::FORBIDDEN;
-        return Ok(response);
-    }
-    let groups: Vec<&str> = user.iter().flat_map(|u| u.permissions.iter().map(String::as_str)).collect();
-    let email = user.and_then(|u| u.profile.email.as_deref());
-    if !allowed(visit.request.uri().query().unwrap_or_default(), &groups, email) {
-        *response.status_mut() = StatusCode::FORBIDDEN;
-        return Ok(response);
-    }
-    *response.status_mut() = StatusCode::ACCEPTED;
-    for (name, value) in [
-        ("x-auth-request-user", Some(opened.subject.to_string())),
-        ("x-auth-request-preferred-username", Some(opened.subject.to_string())),
-        ("x-auth-request-email", email.map(str::to_owned)),
-        ("x-auth-request-groups", (!groups.is_empty()).then(|| groups.join(","))),
-    ] {
-        if let Some(value) = value.and_then(|v| HeaderValue::from_str(&v).ok()) {
-            response.headers_mut().insert(name, value);
+/// The apps that `user`'s browsers have sessions with: which app, its scopes, and since when.
+pub async fn held(user: &str, cx: &Cx) -> Result<Vec<(String, String, Timestamp)>, OAuthError> {
+    let all = of_user(user, cx).await?.into_iter();
+    Ok(all.map(|(_, session)| (session.client, session.scopes, session.created)).collect())
+}
+
+/// `user`'s sessions, each with its record's key.
+async fn of_user(user: &str, cx: &Cx) -> Result<Vec<(String, GateSession)>, OAuthError> {
+    let mut all = Vec::new();
+    for stored in cx.store.find(&format!("user/{user}"), cx.now).await? {
+        if stored.key.starts_with(AT_GATE) {
+            let session = crate::grant::stored(&stored)?;
+            all.push((stored.key, session));
         }
     }
-    Ok(response)
-}
-
-/// Whether the query of a question lets in somebody of these `groups` and this `email`, as oauth2-proxy decides: every
-/// `allowed_…` that it holds must name something of theirs, each as often as it likes and with commas. One that is not
-/// known here lets nobody in.
-fn allowed(query: &str, groups: &[&str], email: Option<&str>) -> bool {
-    let mut asked: BTreeMap<Cow<'_, str>, bool> = BTreeMap::new();
-    let pairs = form_urlencoded::parse(query.as_bytes());
-    for (name, values) in pairs.filter(|(name, values)| name.starts_with("allowed_") && !values.is_empty()) {
-        let names_theirs = values.split(',').filter(|value| !value.is_empty()).any(|value| match &*name {
-            "allowed_groups" => groups.contains(&value),
-            "allowed_emails" => email == Some(value),
-            "allowed_email_domains" => email.is_some_and(|email| is_of_domain(email, value)),
-            _ => false,
-        });
-        *asked.entry(name).or_default() |= names_theirs;
-    }
-    asked.into_values().all(|theirs| theirs)
-}
-
-/// Whether an address is of `domain`, of `.domain` or below it, or below `*.domain`.
-fn is_of_domain(email: &str, domain: &str) -> bool {
-    let Some((_, host)) = email.split_once('@').filter(|(_, host)| !host.contains('@')) else { return false };
-    let (host, domain) = (host.to_ascii_lowercase(), domain.to_ascii_lowercase());
-    let (whole, below) = match domain.strip_prefix('*') {
-        Some(below) => (None, Some(below)),
-        None => (Some(domain.trim_start_matches('.')), Some(&*domain)),
-    };
-    whole == Some(&*host) || below.is_some_and(|below| below.starts_with('.') && host.ends_with(below))
+    Ok(all)
 }
 
 /// The session of a gate cookie on `authority`, as if it were a token of its app.
@@ -345,6 +305,7 @@ pub async fn open(value: &str, authority: &str, cx: &Cx) -> Result<Option<Arc<Op
             Err(e) => return Err(e.into()),
         }
     }
+    cx.tokens.tally.opened(&session.client, &session.subject, cx.now);
     let exp = session.expires(cx.policy.people.session, cx.now);
     let brought_by = cx.brought_by(&session.subject).await?;
     let claims = Claims {
@@ -373,6 +334,3 @@ pub fn navigates(method: &Method, headers: &http::HeaderMap) -> bool {
             None => text("accept").is_some_and(|a| a.contains("text/html")),
         }
 }
-
-#[cfg(test)]
-mod tests;

@@ -87,7 +87,9 @@ impl Interaction {
         cx.tokens.seal(PURPOSE, self)
     }
 
-    /// The one that the address names, if it belongs to this browser and has not grown old.
+    /// The one that the address names, if it belongs to this browser and has not grown old. Two tabs that came in the same
+    /// moment were each given a secret, of which the browser kept the later one: there it begins anew, as it would if the
+    /// app had asked again. What else it held, somebody in another browser may have said.
     pub fn of(visit: &mut Visit<'_>) -> Result<Self, OAuthError> {
         let gone = |why: &str| OAuthError::new(Code::InvalidRequest, "the sign-in has expired").detail(why);
         let query = visit.request.uri().query().unwrap_or_default();
@@ -95,13 +97,15 @@ impl Interaction {
         let cx = visit.cx;
         let interaction: Option<Self> = sealed.and_then(|s| cx.tokens.unseal_value(PURPOSE, &s, cx.now));
         let interaction = interaction.ok_or_else(|| gone("not one of ours"))?;
-        if interaction.browser != Digest::of(visit.browser().as_bytes()) {
-            return Err(gone("begun in another browser"));
-        }
         if interaction.begun.plus(LIFETIME) <= cx.now {
             return Err(gone("too old"));
         }
-        Ok(interaction)
+        let known = visit.keeps_secret();
+        match interaction.browser == Digest::of(visit.browser().as_bytes()) {
+            true => Ok(interaction),
+            false if known => Ok(Self::begin(visit, interaction.resume)),
+            false => Err(gone("begun in another browser")),
+        }
     }
 
     /// The address of one of its pages.
@@ -270,20 +274,17 @@ pub async fn advance(
     }
 }
 
-/// The client of a request that was checked when it came, if the policy, which may have changed since, still sends the
-/// answer to where it is to go (F12).
+/// The client of a request that was checked when it came; the policy may have changed since: nobody is sent to an address
+/// that was taken off it, nor gets by the browser what may not come that way any more (F12).
 pub fn client(request: &AuthorizationRequest, cx: &Cx) -> Result<Arc<Client>, OAuthError> {
-    let client = cx.policy.clients.get(request.client.as_str()).filter(|c| !c.blocked).ok_or_else(|| {
+    let client = cx.policy.clients.get(request.client.as_str()).filter(|c| !c.blocked).cloned().ok_or_else(|| {
         OAuthError::new(Code::UnauthorizedClient, "this app is blocked by admin").of(Situation::AppBlocked)
     })?;
-    if !authorize::is_registered(&request.redirect_uri, client, cx) {
-        let why = "redirect_uri is not registered for this app";
-        return Err(OAuthError::new(Code::InvalidRequest, why).of(Situation::RedirectUriMismatch));
-    }
+    authorize::registered(&client, &request.redirect_uri, cx)?;
     if !client.interactive.response_types.contains(request.response_type.name()) {
         return Err(OAuthError::new(Code::UnauthorizedClient, "this app may not use this response_type"));
     }
-    Ok(client.clone())
+    Ok(client)
 }
 
 /// Whether `level` is what a session has to have for `client`.

@@ -25,7 +25,8 @@ pub async fn page(visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
     let hint = params.get("id_token_hint").and_then(|t| cx.tokens.verify_claims(id_token::TYPE, t, cx.now));
     let text = |claim: &str| hint.as_ref().and_then(|h| h.get(claim)).and_then(Value::as_str);
     let made_for = hint.as_ref().and_then(id_token::made_for);
-    let client = params.get("client_id").or(made_for).and_then(|id| cx.policy.clients.get(id)).cloned();
+    let client =
+        params.get("client_id").or(made_for).and_then(|id| cx.policy.clients.get(id)).filter(|c| !c.blocked).cloned();
     let agree = hint.is_none() || client.as_ref().is_some_and(|c| made_for == Some(&c.id));
     let back = params.get("post_logout_redirect_uri").filter(|_| agree);
     let registered =
@@ -43,9 +44,8 @@ pub async fn page(visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
         });
     };
     let hinted = text("sid") == Some(&session.sid);
-    if posted {
-        visit.form()?;
-    } else if !hinted {
+    let confirmed = posted && visit.form()?.is_some();
+    if !confirmed && (posted || !hinted) {
         let kept = ["client_id", "id_token_hint", "post_logout_redirect_uri", "state"];
         let fields: Vec<_> = kept.iter().filter_map(|name| params.get(name).map(|v| json!([name, v]))).collect();
         let told = json!({"action": paths::LOGOUT, "user": name_of(&session.user, cx), "fields": fields});

@@ -126,7 +126,7 @@ impl Provider {
         audit: Log,
         vault: Vault,
     ) -> Self {
-        let login = Arc::new(Login::new(vault, policy.load().people.limits));
+        let login = Arc::new(Login::new(vault));
         let browsers = moka::sync::Cache::builder()
             .max_capacity(100_000)
             .time_to_live(std::time::Duration::from_secs(BROWSER_CACHE))

@@ -36,7 +36,7 @@ fn code_of(request: &AuthorizationRequest, session: &Session, cx: &Cx) -> Author
         sid: session.sid.clone(),
         session_ends: Some(session.ends(cx.policy.people.session)),
         auth_time: session.auth_time,
-        level: session.level,
+        level: request.told_level.map_or(session.level, |told| session.level.min(told)),
         amr: session.amr.clone(),
         claims: request.claims.clone(),
         key: request.key,
@@ -74,8 +74,7 @@ pub async fn success(
             if held.rotate {
                 grant::begin(client, &session.user, &mut changes, &mut endings, cx).await?;
             }
-            let asked = ScopeSet::parse(&request.scopes).unwrap_or_default();
-            let scopes = asked.intersection(&client.scopes);
+            let scopes = ScopeSet::parse(&request.scopes).unwrap_or_default().intersection(&client.scopes);
             let redeemed = Redeemed {
                 client: client.clone(),
                 subject: session.user.as_str().into(),

@@ -58,7 +58,7 @@ pub async fn login(mut visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> 
         return Ok(login_page(visit, &interaction, hint.as_deref(), None));
     }
     let cx = visit.cx;
-    let form = visit.form()?;
+    let Some(form) = visit.form()? else { return Ok(login_page(visit, &interaction, None, None)) };
     let (username, password) = (form.get("username").unwrap_or_default(), form.get("password").unwrap_or_default());
     if let Some(to) = saml::elsewhere(username, &interaction.seal(cx), cx) {
         return Ok(visit.redirect(&to));

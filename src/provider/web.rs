@@ -90,6 +90,11 @@ impl<'a> Visit<'a> {
         self.session.as_ref().map(|(_, s)| s)
     }
 
+    /// Whether the browser has shown a secret of ours.
+    pub fn keeps_secret(&self) -> bool {
+        self.browser.is_some()
+    }
+
     /// The browser's own secret; it gets one where it has none.
     pub fn browser(&mut self) -> String {
         if let Some(known) = &self.browser {
@@ -118,14 +123,15 @@ impl<'a> Visit<'a> {
         if self.request.method() != Method::POST {
             return Ok(None);
         }
-        let form = self.form()?;
+        let Some(form) = self.form()? else { return Ok(None) };
         let person = self.browser.as_ref().map(|browser| self.person(browser));
         let shown = form.get("csrf").and_then(|c| c.split_once('.')).map(|(_, person)| person.to_owned());
         Ok(Some(form).filter(|_| shown == person))
     }
 
-    /// The form, if it comes from a page of ours in this very browser.
-    pub fn form(&self) -> Result<Params, OAuthError> {
+    /// The form, if it comes from a page of ours in this very browser; `None` where the browser itself says that it does,
+    /// but got another secret since: then the page is shown again.
+    pub fn form(&self) -> Result<Option<Params>, OAuthError> {
         let foreign = |why: &str| OAuthError::new(Code::AccessDenied, "the form was not ours").detail(why);
         let headers = self.request.headers();
         let text = |name: &str| headers.get(name).map(|v| v.to_str().unwrap_or_default());
@@ -140,7 +146,12 @@ impl<'a> Visit<'a> {
         let expected = Digest::text(&format!("csrf:{browser}"));
         let given = form.get("csrf").and_then(|c| c.split('.').next()).unwrap_or_default();
         let same = bool::from(given.as_bytes().ct_eq(expected.as_bytes()));
-        if same { Ok(form) } else { Err(foreign("csrf")) }
+        let said = text("sec-fetch-site").is_some() && text("origin").is_some();
+        match same {
+            true => Ok(Some(form)),
+            false if said => Ok(None),
+            false => Err(foreign("csrf")),
+        }
     }
 
     /// A cookie to be set with the answer.

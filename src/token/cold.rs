@@ -24,10 +24,13 @@ impl Tokens {
             }
         }?;
         opened.epoch = epoch;
-        if let Some(authorization) = &opened.authorization {
-            self.usage.note(authorization, opened.generation, now);
+        // One that is over is shown, not used.
+        if self.alive(&opened, now).is_ok() {
+            if let Some(authorization) = &opened.authorization {
+                self.usage.note(authorization, opened.generation, now);
+            }
+            self.tally.opened(&opened.entitlement.client, &opened.subject, now);
         }
-        self.tally.opened(&opened.entitlement.client, &opened.subject, now);
         Some(opened)
     }
 

@@ -7,7 +7,7 @@ pub const PASSWORD: &str = "a long enough password";
 
 /// Everybody who plays; a scenario has its own, so that none sees another's sessions and consents.
 const PEOPLE: &str = "first scriptless careless unwilling undecided twofold postal keyboard wanderer careful screen \
-    quiet-screen typist expired owner leaving target framed visitor lured gallery-en gallery-de";
+    quiet-screen typist expired owner leaving target framed visitor lured tabbed lapsed synchronous gallery-en gallery-de";
 
 /// Cheap parameters: what is tested is not argon2, which a debug build takes seconds for.
 fn hash() -> String {

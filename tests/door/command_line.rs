@@ -21,12 +21,19 @@ fn check_names_every_mistake_with_file_line_and_key() {
     assert!(gate.command(&["check"], "").status.success());
     gate.edit("conf/users.toml", "permissions", "permisions");
     gate.edit("conf/apps/orders-robot.toml", "jwt-bearer", "jwt-barer");
+    gate.edit(
+        "conf/apps/portal.toml",
+        "/oauth2/callback\"]",
+        "/oauth2/callback#here\", \"http://app.example/callback\"]",
+    );
     gate.edit("conf/portcullis.toml", "path = \"/status\"", "path = \"/sta*tus\"");
     gate.edit("conf/portcullis.toml", "upstream.addresses = [\"127.0.0.1:", "upstream.addresses = [\"127.0.0.1:1:");
     let told = text(&gate.command(&["check"], "").stderr);
     for mistake in [
         "users.toml:7: permisions: unknown field",
         "orders-robot.toml:6: grants: urn:ietf:params:oauth:grant-type:jwt-barer is unknown",
+        // S3
+        "redirect_uris: absolute URIs without fragment: https, http on a loopback address",
         "portcullis.toml:",
         "path: ",
         "addresses: one or more of host:port",
@@ -34,6 +41,20 @@ fn check_names_every_mistake_with_file_line_and_key() {
         assert!(told.contains(mistake), "{mistake} in {told}");
     }
     let gate = Gate::start();
+    let config = fs::read_to_string(gate.config()).unwrap();
+    let brand = "[brand]\ncolour = \"#ffe000\"\ncolour_dark = \"#1d4ed8\"\n";
+    fs::write(gate.config(), config + brand).unwrap();
+    let brand = gate.command(&["check"], "");
+    assert!(brand.status.success(), "{}", text(&brand.stderr));
+    for warning in
+        ["brand: colour #ffe000 has a contrast of 1.3 to #ffffff", "brand: colour_dark #1d4ed8 has a contrast of 2.4"]
+    {
+        assert!(text(&brand.stderr).contains(&format!("warning: {warning}")), "{}", text(&brand.stderr));
+    }
+    assert!(!text(&brand.stderr).contains("origin"), "{}", text(&brand.stderr));
+    gate.edit("conf/portcullis.toml", "dev = true", "dev = false");
+    let told = text(&gate.command(&["check"], "").stderr);
+    assert!(told.contains("a script of a web app on the issuer's own origin"), "{told}");
     gate.edit("conf/portcullis.toml", "app = \"portal\"", "app = \"orders-robot\"");
     let told = text(&gate.command(&["check"], "").stderr);
     assert!(told.contains("app: orders-robot is no app with the grant authorization_code"), "{told}");

@@ -236,3 +236,61 @@ fn what_docs_say_of_exchange_and_proofs_works_as_pasted() {
     let out = gate.command(&["check"], "");
     assert!(out.status.success(), "{}", text(&out.stderr));
 }
+
+#[test]
+fn s54_a_web_app_behind_the_gate_needs_what_is_shown_and_no_more() {
+    let gate = Gate::start();
+    let [intranet, app, ..] = &blocks("toml")[..] else { panic!("the route and the app come first") };
+    let site = format!("https://intranet.example.com:{}", gate.https);
+    let made = rcgen::generate_simple_self_signed(vec!["intranet.example.com".to_owned()]).unwrap();
+    fs::write(gate.path("certs/intranet.pem"), made.cert.pem()).unwrap();
+    fs::write(gate.path("certs/intranet.key"), made.signing_key.serialize_pem()).unwrap();
+    let known = fs::read_to_string(gate.path("certs/ca.pem")).unwrap() + &made.cert.pem();
+    fs::write(gate.path("known.pem"), known).unwrap();
+    let certificate = "[[certificate]]\nhosts = [\"intranet.example.com\"]\nchain_file = \"../certs/intranet.pem\"\nkey_file = \"../certs/intranet.key\"\n";
+    let moved = intranet.replace("https://intranet.example.com", &site);
+    let moved = moved.replace("10.0.0.9:8080", &format!("127.0.0.1:{}", gate.example));
+    let main = fs::read_to_string(gate.config()).unwrap();
+    fs::write(gate.config(), [&main, certificate, &moved].join("\n")).unwrap();
+    let app = app.replace("https://localhost:8443", &gate.issuer()).replace("https://intranet.example.com", &site);
+    fs::write(gate.path("conf/apps/intranet.toml"), app).unwrap();
+    gate.edit("conf/users.toml", "permissions = [\"sales\"]", "permissions = [\"sales\", \"staff\"]");
+    let (status, told) = gate.admin("POST", "/reload");
+    assert_eq!(status, 200, "{told}");
+    let script = r#"
+ask() { curl -sS --cacert known.pem --resolve intranet.example.com:PORT:127.0.0.1 -b jar -c jar "$@"; }
+browse() { ask -L -o page -w '%{url_effective} %{http_code}\n' -H 'Accept: text/html' -H 'Sec-Fetch-Mode: navigate' "$@"; }
+ask -o page -w '%{http_code} to a script\n' -H 'Sec-Fetch-Mode: cors' "SITE/reports?month=5"
+browse "SITE/reports?month=5"
+sed 's/&#x2f;/\//g; s/&amp;/\&/g' page > plain
+action=$(grep -o 'action="[^"]*"' plain | head -1 | cut -d'"' -f2); csrf=$(grep -o 'name="csrf" value="[^"]*"' plain | cut -d'"' -f4)
+browse "ISSUER$action" -d "csrf=$csrf" -d username=alice --data-urlencode "password=correct horse battery staple"
+cat page; echo
+ask -o page -w '%{http_code} to a script\n' -H 'Sec-Fetch-Mode: cors' "SITE/reports?month=5"
+ask -o page -D - SITE/oauth2/auth
+browse "SITE/oauth2/sign_out?rd=/oauth2/auth"
+"#;
+    let script = script.replace("SITE", &site).replace("ISSUER", &gate.issuer());
+    let script = script.replace("PORT", &gate.https.to_string());
+    let run = Command::new("bash").args(["-e", "-c", &script]).current_dir(gate.folder.path()).output().unwrap();
+    let told = format!("{}{}", text(&run.stdout), text(&run.stderr)).to_ascii_lowercase();
+    assert!(run.status.success(), "{told}");
+    let home = format!("{site}/reports?month=5 200");
+    let order = [
+        "401 to a script",
+        "/oauth2/login?i=",
+        " 200",
+        &home,
+        "\"x-forwarded-user\":\"alice\"",
+        "200 to a script",
+        " 202",
+        "x-auth-request-user: alice",
+        "x-auth-request-groups: sales,staff",
+        "/oauth2/auth 401",
+    ];
+    let mut rest = told.as_str();
+    for expected in order {
+        let at = rest.find(expected).unwrap_or_else(|| panic!("{expected} in {told}"));
+        rest = &rest[at + expected.len()..];
+    }
+}

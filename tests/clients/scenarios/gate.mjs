@@ -44,3 +44,38 @@ scenario('S54 no return address leads to another site', async stage => {
   await allow(page)
   await page.waitForURL(url => url.origin === issuer && url.pathname === '/')
 })
+
+scenario('S14 two tabs that begin to sign in at the gate come home, each to its own page', async stage => {
+  const context = await stage.browser()
+  const tabs = [await context.newPage(), await context.newPage()]
+  const home = n => `${issuer}/portal/orders?page=${n}`
+  // At once: neither knows the cookie of the other.
+  await Promise.all(tabs.map((tab, n) => tab.goto(home(n))))
+  await signIn(tabs[1], 'tabbed')
+  await allow(tabs[1])
+  await tabs[1].waitForURL(home(1))
+  // This tab's page is older than the session and the consent.
+  await signIn(tabs[0], 'tabbed')
+  await tabs[0].waitForURL(home(0))
+  for (const tab of tabs) {
+    await tab.reload()
+    assert.equal(JSON.parse(await tab.locator('body').textContent()).headers['x-forwarded-user'], 'tabbed')
+  }
+})
+
+scenario('S57 a session at the gate that ended elsewhere: the next page asks to sign in and comes back', async stage => {
+  const page = await stage.page()
+  await page.goto(`${issuer}/portal/orders?page=1`)
+  await signIn(page, 'lapsed')
+  await allow(page)
+  await page.waitForURL(`${issuer}/portal/orders?page=1`)
+  const elsewhere = await stage.page()
+  await elsewhere.goto(`${issuer}/oauth2/account`)
+  await signIn(elsewhere, 'lapsed')
+  await elsewhere.getByRole('button', { name: 'Sign out everywhere' }).click()
+  await sees(elsewhere, 'Signed out')
+  await page.goto(`${issuer}/portal/orders?page=2`)
+  await sees(page, 'Sign in')
+  await signIn(page, 'lapsed')
+  await page.waitForURL(`${issuer}/portal/orders?page=2`)
+})

@@ -126,6 +126,23 @@ scenario('S14 two tabs at once, each back at its own request', async stage => {
   app.close()
 })
 
+scenario('S14 two tabs in the very same moment, before the browser has any cookie of ours', async stage => {
+  const app = await openApp()
+  const context = await stage.browser()
+  const tabs = [await context.newPage(), await context.newPage()]
+  const asked = tabs.map(() => app.request())
+  await Promise.all(tabs.map((tab, n) => tab.goto(asked[n].url)))
+  for (const [n, tab] of tabs.entries()) {
+    // Each tab was given a secret, and one of the pages is older than the secret that the browser kept: it comes again.
+    for (let page = 0; page < 4 && new URL(tab.url()).origin === issuer; page++) {
+      const login = await tab.getByLabel('Password').isVisible()
+      await Promise.all([tab.waitForNavigation(), login ? signIn(tab, 'synchronous') : allow(tab)])
+    }
+    await app.arrive(tab, asked[n])
+  }
+  app.close()
+})
+
 scenario('S14 a page of one browser is of no use in another', async stage => {
   const app = await openApp()
   const page = await stage.page()

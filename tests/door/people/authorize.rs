@@ -242,3 +242,151 @@ async fn s58_no_form_is_taken_without_the_browser_s_own_secret() {
     let still = b.get(&request("web", &[("prompt", "none")])).await;
     assert!(still.to.contains("error=consent_required"), "signed in as before, and nothing was agreed to");
 }
+
+#[tokio::test]
+async fn s15_claims_may_mean_one_person_and_one_level() {
+    let w = world().await;
+    let mut b = Browser::new(&w);
+    b.authorize(&request("web", &[]), "alice").await;
+    let asking = |claims: &Value, more: &[(&str, &str)]| {
+        let claims = claims.to_string();
+        request("web", &[&[("claims", &*claims), ("scope", "openid read")], more].concat())
+    };
+    let silent = [("prompt", "none")];
+    for member in ["id_token", "userinfo"] {
+        let of = |name: &str| json!({member: {"sub": {"value": name}}});
+        assert!(b.get(&asking(&of("alice"), &silent)).await.to.contains("code="));
+        assert!(b.get(&asking(&of("bob"), &silent)).await.to.contains("error=login_required"), "{member}");
+        let page = b.visit(&asking(&of("bob"), &[])).await;
+        assert!(page.body.contains("name=\"password\"") && page.body.contains("value=\"bob\""), "as whom");
+        let answer = b.sign_in(&page, "alice").await.to;
+        assert!(answer.contains("error=login_required") && !answer.contains("code="), "{answer}");
+    }
+    let both = json!({"id_token": {"sub": {"values": ["alice", "bob"]}}});
+    assert!(b.get(&asking(&both, &[])).await.to.contains("error=invalid_request"));
+
+    let acr =
+        |essential: bool, values: &[&str]| json!({"id_token": {"acr": {"essential": essential, "values": values}}});
+    let (standard, high) = ("urn:portcullis:standard", "urn:portcullis:high_assurance");
+    for unknown in [acr(true, &["urn:else"]), json!({"id_token": {"acr": {"essential": true, "value": "urn:else"}}})] {
+        let refused = b.get(&asking(&unknown, &silent)).await.to;
+        assert!(refused.contains("error=unmet_authentication_requirements"), "{refused}");
+    }
+    assert!(b.get(&asking(&acr(false, &["urn:else"]), &silent)).await.to.contains("code="), "a wish");
+    for asked in [acr(true, &[high]), acr(true, &["urn:else", high]), acr(false, &[high])] {
+        let to = b.get(&asking(&asked, &silent)).await.to;
+        assert!(to.contains("error=interaction_required"), "{to}");
+    }
+    let page = b.visit(&asking(&acr(true, &[high]), &[])).await;
+    let secret = page.body.split("id=\"secret\">").nth(1).unwrap().split('<').next().unwrap().to_owned();
+    let secret = totp_rs::Secret::Encoded(secret).to_bytes().unwrap();
+    let totp = totp_rs::TOTP::new_unchecked(totp_rs::Algorithm::SHA1, 6, 1, 30, secret);
+    let code = totp.generate(w.clock.now().0.unsigned_abs());
+    let on = b.submit(&page, &[("code", &code)]).await;
+    let told = async |answer: &BTreeMap<String, String>| {
+        let body = redeem(&w, "web", &answer["code"], &[]).await.1;
+        w.tokens.verify_claims("JWT", body["id_token"].as_str().unwrap(), w.clock.now()).unwrap()["acr"].clone()
+    };
+    assert_eq!(told(&answer(&b.follow(on).await)).await, high);
+    for (asked, wanted) in [
+        (acr(true, &[standard]), standard),
+        (acr(true, &[standard, high]), high),
+        (acr(false, &[standard]), high),
+        (acr(true, &[high]), high),
+    ] {
+        assert_eq!(told(&answer(&b.get(&asking(&asked, &silent)).await)).await, wanted, "{asked}");
+    }
+    let low = acr(true, &[standard]).to_string();
+    let strict = b.get(&request("strict", &[("claims", &low)])).await.to;
+    assert!(strict.contains("error=unmet_authentication_requirements"), "the app's own policy asks for more: {strict}");
+}
+
+#[tokio::test]
+async fn s14_an_interaction_goes_on_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || -> Arc<dyn portcullis::store::Store> {
+        Arc::new(portcullis::store::sqlite::SqliteStore::open(&folder.path().join("store.db"), None).unwrap())
+    };
+    let mut w = world_over(open(), people).await;
+    let mut b = Browser::new(&w);
+    let mut page = b.visit(&request("web", &[])).await;
+    for step in ["login", "consent"] {
+        let (cookies, before) = (b.cookies.clone(), page);
+        w = w.restarted(open()).await;
+        b = Browser::new(&w);
+        b.cookies = cookies;
+        page = match step {
+            "login" => b.sign_in(&before, "alice").await,
+            _ => b.submit(&before, &[("decision", "allow")]).await,
+        };
+    }
+    assert_eq!(redeem(&w, "web", &answer(&page)["code"], &[]).await.0, 200, "S14 {}", page.body);
+}
+
+#[tokio::test]
+async fn s1_s13_what_was_begun_before_the_policy_became_stricter_is_answered_by_the_new_one() {
+    let w = world().await;
+    let mut b = Browser::new(&w);
+    let login = b.visit(&request("web", &[])).await;
+    let consent = b.sign_in(&login, "alice").await;
+    let implicit = b.visit(&request("implicit", &[("response_type", "token")])).await;
+    w.reload(|policy| {
+        let mut web = app("web");
+        web.interactive.redirect_uris = vec!["https://app.example/moved".to_owned()];
+        policy.clients.insert("web".into(), Arc::new(web));
+        policy.clients.insert("implicit".into(), Arc::new(app("implicit")));
+    });
+    let refused = b.submit(&consent, &[("decision", "allow")]).await;
+    assert!(refused.status == 400 && refused.to.is_empty() && refused.body.contains("Wrong return address"), "S1");
+    let refused = b.submit(&implicit, &[("decision", "allow")]).await;
+    assert!(refused.status == 400 && refused.to.is_empty(), "S13 {}", refused.to);
+}
+
+#[tokio::test]
+async fn s58_a_page_that_one_person_left_open_acts_for_nobody_who_has_signed_in_since() {
+    let w = world().await;
+    let mut b = Browser::new(&w);
+    let login = b.visit(&request("web", &[])).await;
+    let consent = b.sign_in(&login, "alice").await;
+    let select = b.visit(&request("web", &[("prompt", "select_account")])).await;
+    let account = b.visit("/oauth2/account").await;
+    let started = read(&w.post("/oauth2/device_authorization", None, &[("client_id", "web")]).await);
+    let device = b.visit(&format!("/oauth2/device?user_code={}", started["user_code"].as_str().unwrap())).await;
+    let enrol = b.visit(&request("strict", &[])).await;
+    for (page, whose) in [(&consent, "alice"), (&select, "alice"), (&account, "alice"), (&device, "alice")] {
+        assert!(page.body.contains(whose), "{}", page.body);
+    }
+    let other = b.visit(&request("other", &[("prompt", "login")])).await;
+    assert!(b.sign_in(&other, "bob").await.body.contains("bob"));
+
+    let again = b.submit(&consent, &[("decision", "allow")]).await;
+    assert!(again.status == 200 && again.to.is_empty(), "S58 {}", again.to);
+    assert!(again.body.contains("You are signed in as bob") && again.body.contains("value=\"allow\""), "asked himself");
+    let again = b.submit(&select, &[("choice", "same")]).await;
+    assert!(again.status == 200 && again.body.contains("Go on as bob"), "S58 {}", again.body);
+    let again = b.submit(&device, &[("decision", "allow")]).await;
+    assert!(again.body.contains("You are signed in as bob") && !again.body.contains("All set"), "S58 {}", again.body);
+    let again = b.submit(&enrol, &[("code", "123456")]).await;
+    assert!(again.status == 200 && again.body.contains("id=\"secret\""), "S58 a secret of his own: {}", again.body);
+    let secret = |page: &Shown| page.body.split("id=\"secret\">").nth(1).unwrap().split('<').next().unwrap().to_owned();
+    assert_ne!(secret(&enrol), secret(&again), "S58 and not the one that somebody else has seen");
+    assert!(w.store.scan("approval/", w.clock.now()).await.unwrap().is_empty(), "nobody has said yes");
+    let again = b.submit(&account, &[("action", "sign_out_everywhere")]).await;
+    assert!(again.status == 200 && again.body.contains("bob") && !again.body.contains("Signed out"), "S58");
+    // What the page that he was shown asks, he answers.
+    let page = b.visit(&request("web", &[])).await;
+    assert!(b.submit(&page, &[("decision", "allow")]).await.to.contains("code="));
+}
+
+#[tokio::test]
+async fn pages_come_in_the_language_that_the_browser_weighs_most() {
+    let w = world().await;
+    let mut b = Browser::new(&w);
+    for (accept, wanted) in
+        [("en;q=0.3, de-CH;q=0.8", "Anmelden"), ("de;q=0,fr,en;q=0.1", "Sign in"), ("fr", "Sign in")]
+    {
+        b.headers = vec![("accept-language", accept.to_owned())];
+        let page = b.visit(&request("web", &[])).await;
+        assert!(page.body.contains(wanted), "{accept}: {}", page.body);
+    }
+}

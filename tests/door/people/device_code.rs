@@ -69,3 +69,31 @@ async fn s42_to_s45_a_device_gets_its_tokens_when_a_person_says_yes() {
     }
     assert_eq!(last, 429, "S42");
 }
+
+#[tokio::test]
+async fn s42_user_codes_are_guessed_no_faster_with_several_accounts_or_names_of_one_address() {
+    let w = world_with(|policy| {
+        people(policy);
+        policy.people.limits.address = 11;
+    })
+    .await;
+    let signed_in = async |user: &str, address: &str| {
+        let mut b = Browser::new(&w);
+        b.address = Some(address.parse().unwrap());
+        let login = b.visit("/oauth2/device").await;
+        let form = b.sign_in(&login, user).await;
+        (b, form)
+    };
+    let (mut alice, form) = signed_in("alice", "192.0.2.1").await;
+    for _ in 0..10 {
+        assert_eq!(alice.submit(&form, &[("user_code", "BCDF-GHJK")]).await.status, 400);
+    }
+    assert_eq!(alice.get("/oauth2/device?user_code=BCDF-GHJK").await.status, 429, "S42 in the link as well");
+    let (mut bob, form) = signed_in("bob", "::ffff:192.0.2.1").await;
+    assert_eq!(bob.submit(&form, &[("user_code", "nonsense")]).await.status, 400, "the eleventh of this address");
+    let begun = read(&w.post("/oauth2/device_authorization", None, &[("client_id", "web")]).await);
+    let right = begun["user_code"].as_str().unwrap();
+    assert_eq!(bob.submit(&form, &[("user_code", right)]).await.status, 429, "S42 not even the right one");
+    bob.address = Some("192.0.2.2".parse().unwrap());
+    assert!(bob.submit(&form, &[("user_code", right)]).await.body.contains("The web app"), "S42 elsewhere he goes on");
+}

@@ -121,7 +121,9 @@ async fn s54_nobody_is_led_away_and_the_way_back_belongs_to_one_browser() {
     thief.host = "portal.example";
     assert_eq!(thief.get(&callback).await.status, 400, "begun in another browser");
     thief.get("/oauth2/start").await;
-    assert_eq!(thief.get(&callback).await.status, 400, "another way's state");
+    let other = thief.get(&callback).await;
+    assert_eq!(other.to, "/oauth2/start?rd=%2F", "another way's state: this browser signs in for itself");
+    assert!(!thief.cookies.contains_key(GATE));
     let forged = format!("/oauth2/callback?code={}&state=x", fields["code"]);
     assert_eq!(portal.get(&forged).await.status, 400);
     let cookies = portal.cookies.clone();
@@ -215,4 +217,39 @@ async fn s57_what_ends_the_person_s_session_the_app_or_the_yes_ends_it_at_the_ga
         policy.clients.insert("portal".into(), Arc::new(app));
     });
     assert_eq!(asked(&mut portal).await.status, 401, "a blocked app");
+}
+
+#[tokio::test]
+async fn s14_every_tab_that_begins_to_sign_in_at_the_gate_comes_home() {
+    let w = world().await;
+    let (mut portal, mut id) = (Browser::new(&w), Browser::new(&w));
+    portal.host = "portal.example";
+    let back = |fields: &BTreeMap<String, String>| {
+        format!("/oauth2/callback?code={}&state={}", fields["code"], fields["state"])
+    };
+    // One after the other, and the later one is the first to come back.
+    let starts = [portal.get("/oauth2/start?rd=/first").await.to, portal.get("/oauth2/start?rd=/second").await.to];
+    for (start, rd) in [(&starts[1], "/second"), (&starts[0], "/first")] {
+        let fields = id.authorize(start, "alice").await;
+        assert_eq!(portal.get(&back(&fields)).await.to, rd);
+        assert_eq!(asked(&mut portal).await.status, 202, "{rd}");
+    }
+    // At once: neither knows the other's cookie, and the browser keeps the later one.
+    let mut portal = Browser::new(&w);
+    portal.host = "portal.example";
+    let first = portal.get("/oauth2/start?rd=/first").await.to;
+    portal.cookies.clear();
+    let second = portal.get("/oauth2/start?rd=/second").await.to;
+    let lost = portal.get(&back(&id.authorize(&first, "alice").await)).await;
+    assert_eq!(lost.to, "/oauth2/start?rd=%2Ffirst", "once more, by itself");
+    let start = portal.get(&lost.to).await.to;
+    assert_eq!(portal.get(&back(&id.authorize(&start, "alice").await)).await.to, "/first");
+    assert_eq!(portal.get(&back(&id.authorize(&second, "alice").await)).await.to, "/second");
+    // Somebody who took an hour over it begins again; a browser that keeps no cookies is told so.
+    let start = portal.get("/oauth2/start?rd=/late").await.to;
+    let fields = id.authorize(&start, "alice").await;
+    w.clock.advance(3600);
+    assert_eq!(portal.get(&back(&fields)).await.to, "/oauth2/start?rd=%2Flate");
+    portal.cookies.clear();
+    assert_eq!(portal.get(&back(&fields)).await.status, 400);
 }

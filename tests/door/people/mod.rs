@@ -107,6 +107,7 @@ pub fn people(policy: &mut Policy) {
         };
         policy.users.insert(name.into(), Arc::new(user));
     }
+    policy.passwords = policy.users.values().filter_map(|user| user.password.clone()).collect();
 }
 
 pub async fn world() -> World {

@@ -38,4 +38,12 @@ async fn userinfo_tells_what_the_scopes_allow_and_logout_ends_the_session() {
     let csrf = page.body.split("name=\"csrf\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
     b.post("/oauth2/account", &[("csrf", &csrf), ("action", "sign_out_everywhere")]).await;
     assert!(!opens(&w, &online["access_token"]), "what lived by the session ends with it");
+    let by_name = "/oauth2/logout?client_id=web&post_logout_redirect_uri=https://app.example/bye";
+    assert_eq!(b.get(by_name).await.to, "https://app.example/bye");
+    w.reload(|policy| {
+        let mut web = app("web");
+        web.blocked = true;
+        policy.clients.insert("web".into(), Arc::new(web));
+    });
+    assert!(b.get(by_name).await.to.is_empty(), "nobody is sent to an app that is blocked");
 }

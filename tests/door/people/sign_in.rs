@@ -215,3 +215,140 @@ async fn a_second_factor_is_taken_away_by_whoever_shows_it_or_by_an_administrato
     let login = other.visit(&request("web", &[])).await;
     assert!(other.sign_in(&login, "alice").await.body.contains("value=\"allow\""), "her password alone signs her in");
 }
+
+#[tokio::test]
+async fn s59_guesses_of_one_address_run_out_on_every_path_that_takes_a_password() {
+    let w = world_with(|policy| {
+        people(policy);
+        policy.people.limits.address = 6;
+        let mut robot = app("robot");
+        robot.grants = ["password".to_owned()].into();
+        robot.auth_method = AuthMethod::ClientSecret;
+        robot.secrets = vec![Digest::of(SECRET.as_bytes())];
+        policy.clients.insert("robot".into(), Arc::new(robot));
+    })
+    .await;
+    let page_of = async |address: &str| {
+        let mut b = Browser::new(&w);
+        b.address = Some(address.parse().unwrap());
+        let page = b.visit(&request("web", &[])).await;
+        (b, page)
+    };
+    let granted = async |address: &str, username: &str, password: &str| {
+        let fields = [
+            ("grant_type", "password"),
+            ("client_id", "robot"),
+            ("client_secret", SECRET),
+            ("username", username),
+            ("password", password),
+        ];
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let request = Request::post("/oauth2/token").header("content-type", "application/x-www-form-urlencoded");
+        let mut request = request.body(Bytes::from(body)).unwrap();
+        let address: std::net::IpAddr = address.parse().unwrap();
+        request.extensions_mut().insert(portcullis::provider::ClientAddress(address));
+        read(&w.provider.handle(request).await)["error_description"].clone()
+    };
+    let (mut b, page) = page_of("2001:db8::1").await;
+    // Whoever signs in has guessed nothing.
+    for _ in 0..10 {
+        assert_eq!(b.submit(&page, &[("username", "alice"), ("password", PASSWORD)]).await.status, 303);
+    }
+    for n in 0..3 {
+        let name = format!("name-{n}");
+        assert_eq!(b.submit(&page, &[("username", &name), ("password", PASSWORD)]).await.status, 401, "S59 nobody's");
+        assert_eq!(granted("2001:db8::ffff:2", &name, "guess").await, "authentication failure", "of the same /64");
+    }
+    let right = [("username", "bob"), ("password", PASSWORD)];
+    assert_eq!(b.submit(&page, &right).await.status, 429, "S59 not even the right one, of somebody else's account");
+    assert_eq!(granted("2001:db8::3", "bob", PASSWORD).await, "too many attempts; try again later", "S59");
+    let (mut other, page_there) = page_of("2001:db8:0:1::1").await;
+    assert_eq!(other.submit(&page_there, &right).await.status, 303, "S59 another address goes on");
+    w.clock.advance(301);
+    assert_eq!(b.submit(&page, &right).await.status, 303);
+}
+
+#[tokio::test]
+async fn f17_passwords_wait_in_a_queue_that_is_bounded() {
+    let w = world_with(|policy| {
+        people(policy);
+        // Names that nobody has cost what production takes: no hash is done while the others are on their way.
+        policy.passwords = Default::default();
+    })
+    .await;
+    let mut b = Browser::new(&w);
+    let page = b.visit(&request("web", &[])).await;
+    let action = page.body.split("action=\"").nth(1).unwrap().split('"').next().unwrap().replace("&#x2f;", "/");
+    let csrf = page.body.split("name=\"csrf\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let cookie = format!("__Host-portcullis-browser={}", b.cookies["__Host-portcullis-browser"]);
+    let guess = |n: usize| {
+        let body = format!("csrf={csrf}&username=nobody-{n}&password=guess");
+        let request = Request::post(&action).header("cookie", &cookie).body(Bytes::from(body)).unwrap();
+        let provider = w.provider.clone();
+        Box::pin(async move { provider.handle(request).await })
+    };
+    for hashes in [1, 2] {
+        w.reload(|policy| policy.people.limits.hashes = hashes);
+        let mut guesses: Vec<_> = (0..50).map(guess).collect();
+        let mut statuses = vec![0; guesses.len()];
+        // All fifty at a time, on one thread: each goes as far as it can before the first one's hash is looked at.
+        std::future::poll_fn(|cx| {
+            for (guess, status) in guesses.iter_mut().zip(&mut statuses).filter(|(_, status)| **status == 0) {
+                if let std::task::Poll::Ready(response) = guess.as_mut().poll(cx) {
+                    *status = response.status().as_u16();
+                }
+            }
+            if statuses.contains(&0) { std::task::Poll::Pending } else { std::task::Poll::Ready(()) }
+        })
+        .await;
+        let of = |wanted: u16| statuses.iter().filter(|status| **status == wanted).count();
+        let may = 16 * hashes;
+        assert_eq!((of(401), of(503)), (may, 50 - may), "F17 sixteen for each that is hashed, and no more");
+        assert!(statuses[..may].iter().all(|status| *status == 401), "who came first");
+    }
+    assert_eq!(b.submit(&page, &[("username", "alice"), ("password", PASSWORD)]).await.status, 303, "F17 and then on");
+}
+
+#[tokio::test]
+async fn s14_s58_two_tabs_that_come_at_once_each_get_a_secret_and_the_browser_keeps_one() {
+    let w = world().await;
+    let (mut b, mut early) = (Browser::new(&w), Browser::new(&w));
+    let first = early.get(&request("web", &[("state", "first")])).await.to;
+    let page = early.get(&first).await;
+    let second = b.visit(&request("web", &[("state", "second")])).await;
+    // The first tab's page was made for a secret that is gone: it is shown once more, and nothing of it was taken.
+    let right = [("username", "alice"), ("password", PASSWORD)];
+    assert_eq!(b.submit(&page, &right).await.status, 400, "S58 who cannot say where a form comes from");
+    b.headers = vec![("origin", ISSUER.to_owned()), ("sec-fetch-site", "same-origin".to_owned())];
+    let again = b.submit(&page, &right).await;
+    assert!(again.status == 200 && again.body.contains("name=\"password\""), "S58 {}", again.body);
+    assert!(!b.cookies.contains_key("__Host-portcullis"), "S58");
+    let consent = b.sign_in(&again, "alice").await;
+    let to = b.submit(&consent, &[("decision", "allow")]).await.to;
+    assert!(to.contains("code=") && to.contains("state=first"), "S14 {to}");
+    let to = b.sign_in(&second, "alice").await.to;
+    assert!(to.contains("code=") && to.contains("state=second"), "S14 {to}");
+    // The same where the address alone was made for it.
+    assert!(b.get(&first).await.body.contains("name=\"password\""), "S14");
+    // What was said in another browser is worth nothing here.
+    let select = request("web", &[("prompt", "select_account")]);
+    let page = b.visit(&select).await;
+    let chosen = b.submit(&page, &[("choice", "same")]).await.to;
+    let cookies = std::mem::take(&mut b.cookies);
+    b.authorize(&request("web", &[]), "bob").await;
+    w.clock.advance(1);
+    assert!(b.visit(&chosen).await.body.contains("Go on as bob"), "S14 he is asked himself");
+    b.cookies = cookies;
+    assert!(b.visit(&chosen).await.to.contains("code="));
+    // A stale form signs nobody out, either.
+    let logout = early.visit("/oauth2/logout").await;
+    assert!(logout.body.contains("Signed out"), "nobody is signed in there");
+    let account = b.visit("/oauth2/account").await;
+    b.cookies.insert("__Host-portcullis-browser".into(), "x".repeat(43));
+    let kept = b.submit(&account, &[("action", "sign_out_everywhere")]).await;
+    assert!(kept.status == 200 && kept.body.contains("Your apps"), "S58 {}", kept.body);
+    let page = b.visit("/oauth2/logout").await;
+    b.cookies.insert("__Host-portcullis-browser".into(), "y".repeat(43));
+    let kept = b.submit(&page, &[("confirm", "yes")]).await;
+    assert!(kept.body.contains("Sign out?") && b.cookies.contains_key("__Host-portcullis"), "S58 {}", kept.body);
+}
