@@ -1,14 +1,49 @@
 //! The first opening of a token of ours: its seal or its signature, with one of our keys.
-use super::{ASSET, Claims, KEYLESS, More, NEVER, Opened, Special, Tokens, claims::Sealed, mint, signature_only};
+use super::{
+    ASSET, Claims, KEYLESS, More, NEVER, OpenError, Opened, Special, Tokens, claims::Sealed, mint, signature_only,
+};
 use crate::clock::Timestamp;
 use base64_simd::URL_SAFE_NO_PAD as B64;
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, atomic::Ordering};
 
 /// Characters of an organization's identifier, which tokens in Salesforce's shape begin with.
 const ORGANIZATION: usize = 15;
 
+/// Tokens that may be opened for the first time at once; those that share a place wait for each other.
+pub(super) const AT_ONCE: usize = 256;
+
 impl Tokens {
-    pub(super) fn open_cold(&self, token: &[u8], now: Timestamp) -> Option<Opened> {
+    /// What is known of the token with this digest, good or bad.
+    pub(super) fn known(&self, digest: &u128) -> Option<Result<Arc<Opened>, OpenError>> {
+        if let Some(opened) = self.good.get(digest).filter(|known| self.is_current(known, digest)) {
+            self.hits.inc();
+            return Some(Ok(opened));
+        }
+        self.bad.contains_key(digest).then(|| {
+            self.negative.inc();
+            Err(OpenError::Invalid)
+        })
+    }
+
+    /// Opens a token that is not known, once for all who wait for it. The cache's own way to do that keeps a list of who
+    /// waits, and costs as much as the opening.
+    pub(super) fn open_once(&self, token: &[u8], digest: u128, now: Timestamp) -> Result<Arc<Opened>, OpenError> {
+        let place = &self.opening[digest as usize % AT_ONCE];
+        let _turn = place.lock().unwrap_or_else(PoisonError::into_inner);
+        // By whoever had the turn before.
+        if let Some(known) = self.known(&digest) {
+            return known;
+        }
+        self.misses.inc();
+        let Some(opened) = self.open_cold(token, now).map(Arc::new) else {
+            self.bad.insert(digest, ());
+            return Err(OpenError::Invalid);
+        };
+        self.good.insert(digest, opened.clone());
+        Ok(opened)
+    }
+
+    fn open_cold(&self, token: &[u8], now: Timestamp) -> Option<Opened> {
         // Before the keys: what they open while they are being ended is ended too.
         let epoch = self.epoch.load(Ordering::Acquire);
         let mut opened = match token.strip_prefix(b"pc_") {

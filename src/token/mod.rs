@@ -129,6 +129,7 @@ pub struct Tokens {
     stamped: AtomicI64,
     good: moka::sync::Cache<u128, Arc<Opened>, Placed>,
     bad: moka::sync::Cache<u128, (), Placed>,
+    opening: [Mutex<()>; cold::AT_ONCE],
     proofs: Proofs,
     following: Following,
     shared: Shared,
@@ -170,6 +171,7 @@ impl Tokens {
             stamped: AtomicI64::new(Timestamp::FIRST.0),
             good,
             bad,
+            opening: std::array::from_fn(|_| Mutex::default()),
             proofs: Proofs::default(),
             following: Following::default(),
             shared: Shared::default(),
@@ -253,22 +255,9 @@ impl Tokens {
         }
         // A keyed pseudorandom function: without the key nobody can look for two tokens that share a place.
         let digest = self.places.hash(token).as_u128();
-        let opened = match self.good.get(&digest).filter(|known| self.is_current(known, &digest)) {
-            Some(opened) => {
-                self.hits.inc();
-                opened
-            }
-            None if self.bad.contains_key(&digest) => {
-                self.negative.inc();
-                return Err(OpenError::Invalid);
-            }
-            None => {
-                self.misses.inc();
-                self.good
-                    .try_get_with(digest, || self.open_cold(token, now).ok_or(()).map(Arc::new))
-                    .map_err(|_| self.bad.insert(digest, ()))
-                    .map_err(|()| OpenError::Invalid)?
-            }
+        let opened = match self.known(&digest) {
+            Some(known) => known?,
+            None => self.open_once(token, digest, now)?,
         };
         if opened.expires <= now {
             self.good.invalidate(&digest);
