@@ -1,6 +1,7 @@
 //! What the gate answers by itself.
 use super::{
     access_log::Kept,
+    browser::opens_from_elsewhere,
     client_certificate::{self, Misdirected},
     ctx::Ctx,
     denial::Told,
@@ -115,7 +116,7 @@ impl Gateway {
         request: &RequestHeader,
     ) -> Result<Option<Arc<Opened>>, Denial> {
         let route = match policy.routes.find(host, path, method) {
-            Found::Route(route) if route.auth != Auth::Token => route,
+            Found::Route(route) if route.auth != Auth::Token && !opens_from_elsewhere(request, &route) => route,
             Found::Route(_) | Found::MethodNotAllowed(..) | Found::NotFound | Found::Undecidable => return Ok(None),
         };
         match self.provider.browser_session(&request.headers, &authority(request)).await {

@@ -1,6 +1,6 @@
 //! What a browser is shown that navigates and may not pass, on routes that take its session: never a line of JSON where a
 //! person can do something about it.
-use super::{guard::Denial, host::authority};
+use super::{framing::opens_websocket, guard::Denial, host::authority};
 use crate::{
     clock::Timestamp,
     policy::{
@@ -10,7 +10,7 @@ use crate::{
     provider::gate_session::navigates,
     token::Opened,
 };
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, ORIGIN};
 use pingora::http::RequestHeader;
 
 /// Seconds within which somebody who has just signed in is not sent to sign in again: whatever keeps them out, that
@@ -75,6 +75,15 @@ impl Shown {
 pub fn browses(request: &RequestHeader, route: &Route) -> bool {
     let navigates = || navigates(&request.method, &request.headers) && !request.headers.contains_key(AUTHORIZATION);
     route.auth != Auth::Token && navigates()
+}
+
+/// Whether a page of another origin opens a WebSocket: it could speak with the browser's session, and read what comes
+/// (RFC 6455 §10.2). A program names no origin, and holds the session itself.
+pub fn opens_from_elsewhere(request: &RequestHeader, route: &Route) -> bool {
+    let Some(origin) = request.headers.get(ORIGIN).filter(|_| opens_websocket(&request.headers)) else { return false };
+    let own = format!("https://{}", authority(request));
+    let cors = route.terms.as_ref().and_then(|terms| terms.cors.as_ref());
+    !origin.as_bytes().eq_ignore_ascii_case(own.as_bytes()) && !cors.is_some_and(|cors| cors.trusts(origin))
 }
 
 fn grants(requirement: &Requirement, has: impl Fn(&str) -> bool) -> bool {

@@ -228,13 +228,19 @@ fn believed(name: &str, ours: &[&str; 4]) -> bool {
     if starts(name, "client-cert") || starts(name, "ssl-client") {
         return true;
     }
+    // Others say by these who is behind them.
+    if spelt(name, "remote-user") || spelt(name, "true-client-ip") {
+        return true;
+    }
     if !begins("x-") && !begins("forwarded") && !ours.iter().any(|known| begins(known)) {
         return false;
     }
     let exact = [
         "forwarded",
-        "x-original-url",
+        "x-forwarded",
         "x-rewrite-url",
+        "x-client-ip",
+        "x-cluster-client-ip",
         "x-http-method-override",
         "x-http-method",
         "x-method-override",
@@ -245,6 +251,8 @@ fn believed(name: &str, ours: &[&str; 4]) -> bool {
     let begun = [
         "x-auth-",
         "x-forwarded-",
+        "x-original-",
+        "x-remote-",
         "x-client-cert",
         "x-client-verify",
         "x-client-dn",
@@ -308,6 +316,13 @@ mod tests {
             "X-HTTP-Method",
             "x_method_override",
             "X-SFDC-Session",
+            "X-Original-URL",
+            "x_original_uri",
+            "X-Original-Method",
+            "X-Remote-User",
+            "REMOTE_USER",
+            "X-Client-IP",
+            "True-Client-IP",
         ] {
             assert!(believed(name, &ours), "{name}");
         }

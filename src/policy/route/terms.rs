@@ -108,6 +108,11 @@ impl Cors {
         true
     }
 
+    /// Whether pages of `origin` may act with what the browser holds of ours.
+    pub fn trusts(&self, origin: &HeaderValue) -> bool {
+        self.credentials && origin.to_str().is_ok_and(|origin| self.origins.contains(origin))
+    }
+
     /// What a preflight is told besides.
     pub fn preflight(&self, headers: &mut HeaderMap) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, self.methods.clone());

@@ -190,7 +190,7 @@ fn s60_s62_s66_versions_targets_credentials_and_headers_that_lie() {
         (
             "method override",
             format!(
-                "GET /in/override HTTP/1.1\r\n{host}{bearer}X-HTTP-Method-Override: DELETE\r\nX_HTTP_Method_Override: DELETE\r\nX-Original-URL: /admin/x\r\nX-Rewrite-URL: /admin/x\r\nX-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Host: evil\r\nX-Forwarded-Proto: gopher\r\nX-Forwarded-Prefix: /admin\r\nForwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\nX-Forwarded-User: root\r\nx.forwarded.user: root\r\nX_AUTH_CLIENT: root\r\nX-Auth-Roles: root\r\n\r\n"
+                "GET /in/override HTTP/1.1\r\n{host}{bearer}X-HTTP-Method-Override: DELETE\r\nX_HTTP_Method_Override: DELETE\r\nX-Original-URL: /admin/x\r\nX-Rewrite-URL: /admin/x\r\nX-Original-URI: /admin/x\r\nX-Remote-User: root\r\nRemote_User: root\r\nX-Client-IP: 6.6.6.6\r\nTrue-Client-IP: 6.6.6.6\r\nX-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Host: evil\r\nX-Forwarded-Proto: gopher\r\nX-Forwarded-Prefix: /admin\r\nForwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\nX-Forwarded-User: root\r\nx.forwarded.user: root\r\nX_AUTH_CLIENT: root\r\nX-Auth-Roles: root\r\n\r\n"
             ),
             vec![200],
         ),

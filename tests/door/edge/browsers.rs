@@ -44,6 +44,19 @@ fn who_browses_is_sent_to_sign_in_where_that_helps_and_told_in_words_where_it_do
     assert!(told.starts_with("200 ") && told.ends_with("/portal/x?a=b"), "{told} {page}");
     assert!(page.contains("\"x-forwarded-user\":\"alice\""), "{page}");
 
+    // A page of another origin opens no WebSocket with her session.
+    let handshake = "Connection: Upgrade|Upgrade: websocket|Sec-WebSocket-Version: 13|Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==|Sec-Fetch-Mode: websocket";
+    let socket = |origin: &str| {
+        let origin = format!("Origin: {origin}");
+        let headers: Vec<&str> = handshake.split('|').chain([&*origin]).flat_map(|h| ["-H", h]).collect();
+        alice.open("/portal/ws", &headers).0
+    };
+    // The example API speaks no WebSocket: what reaches it is answered with 200.
+    assert!(socket(&gate.issuer()).starts_with("200 "));
+    for elsewhere in ["https://evil.example", "https://localhost", "null"] {
+        assert!(socket(elsewhere).starts_with("401 "), "{elsewhere}");
+    }
+
     // What signing in does not help against is said in words, to a person.
     gate.edit(
         "conf/portcullis.toml",
