@@ -66,6 +66,12 @@ impl Policy {
     fn is_barred(&self, subject: &str) -> bool {
         !self.barred.is_empty() && self.barred.contains(subject)
     }
+
+    /// Whether anybody may have registered the app `client`: nobody vouches for its addresses, so no browser is sent there
+    /// before a person has been asked (RFC 9700 §4.11.2).
+    pub fn is_anybodys(&self, client: &str) -> bool {
+        self.registration.as_ref().is_some_and(|rules| rules.open) && self.registered.contains(client)
+    }
 }
 
 /// The snapshot in force; replaced whole.

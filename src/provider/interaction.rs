@@ -221,13 +221,17 @@ pub async fn advance(
         match step {
             Step::Go | Step::NotAllowed | Step::SomebodyElse | Step::Outside => {}
             Step::Login => {
-                return Ok(respond::error(visit, &request, &silent(Code::LoginRequired, "nobody is signed in")));
+                return Ok(respond::unasked(visit, &request, &silent(Code::LoginRequired, "nobody is signed in")));
             }
             Step::Consent => {
-                return Ok(respond::error(visit, &request, &silent(Code::ConsentRequired, "they have not said yes")));
+                return Ok(respond::unasked(visit, &request, &silent(Code::ConsentRequired, "they have not said yes")));
             }
             Step::SecondFactor | Step::SelectAccount => {
-                return Ok(respond::error(visit, &request, &silent(Code::InteractionRequired, "a page must be shown")));
+                return Ok(respond::unasked(
+                    visit,
+                    &request,
+                    &silent(Code::InteractionRequired, "a page must be shown"),
+                ));
             }
         }
     }
@@ -237,7 +241,7 @@ pub async fn advance(
             let why = "user is not admin approved to access this app";
             let user = visit.session().map_or("", |s| &*s.user);
             cx.tokens.tally.denied(&client.id, user, cx.now);
-            Ok(respond::error(
+            Ok(respond::unasked(
                 visit,
                 &request,
                 &OAuthError::new(Code::AccessDenied, why).of(Situation::NotAdminApproved),
@@ -246,7 +250,7 @@ pub async fn advance(
         (Step::Outside, _) => {
             let detail = cx.address.map(|a| a.to_string()).unwrap_or_default();
             let refused = OAuthError::new(Code::AccessDenied, "ip restricted").of(Situation::IpRestricted);
-            Ok(respond::error(visit, &request, &refused.detail(detail)))
+            Ok(respond::unasked(visit, &request, &refused.detail(detail)))
         }
         (Step::SomebodyElse, _) => {
             let why = "somebody else is signed in";

@@ -38,7 +38,8 @@ pub async fn page(visit: Visit<'_>) -> Result<Response<Bytes>, OAuthError> {
         state.map_or_else(|| uri.to_owned(), |state| format!("{uri}{mark}state={state}"))
     });
     let Some((cookie, session)) = visit.session.clone() else {
-        return Ok(match back {
+        let trusted = client.as_ref().is_some_and(|c| !cx.policy.is_anybodys(&c.id));
+        return Ok(match back.filter(|_| trusted) {
             Some(uri) => visit.redirect(&uri),
             None => signed_out(visit),
         });

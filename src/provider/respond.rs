@@ -112,10 +112,15 @@ pub fn error(visit: Visit<'_>, request: &AuthorizationRequest, error: &OAuthErro
     answer(visit, request, fields)
 }
 
+/// The same where nobody has been asked anything, and so on a page of ours if the app may be anybody's.
+pub fn unasked(visit: Visit<'_>, request: &AuthorizationRequest, why: &OAuthError) -> Response<Bytes> {
+    if visit.cx.policy.is_anybodys(&request.client) { failed(visit, why) } else { error(visit, request, why) }
+}
+
 /// A request that did not pass its checks.
 pub fn refuse(visit: Visit<'_>, refusal: Refusal) -> Response<Bytes> {
     match refusal {
-        Refusal::Redirect(request, why) => error(visit, &request, &why),
+        Refusal::Redirect(request, why) => unasked(visit, &request, &why),
         Refusal::Page(why) => failed(visit, &why),
     }
 }

@@ -390,3 +390,116 @@ async fn pages_come_in_the_language_that_the_browser_weighs_most() {
         assert!(page.body.contains(wanted), "{accept}: {}", page.body);
     }
 }
+
+#[tokio::test]
+async fn s2_every_answer_travels_as_it_was_asked_and_a_token_never_in_a_query() {
+    let w = world().await;
+    let mut b = Browser::new(&w);
+    let state = "\"><script>alert(1)</script>";
+    for client in ["web", "implicit"] {
+        b.authorize(&request(client, &[("response_type", if client == "web" { "code" } else { "token" })]), "alice")
+            .await;
+    }
+    for (prompt, said) in [("none", "code="), ("none login", "error=invalid_request")] {
+        for (mode, begins) in [("query", "?"), ("fragment", "#")] {
+            let more = [("response_mode", mode), ("prompt", prompt), ("state", state)];
+            let to = b.get(&request("web", &more)).await.to;
+            let rest = to.strip_prefix(CALLBACK).unwrap_or_else(|| panic!("{to}"));
+            assert!(rest.starts_with(begins) && rest.contains(said), "{mode} {to}");
+            let fields: BTreeMap<_, _> = form_urlencoded::parse(&rest.as_bytes()[1..]).into_owned().collect();
+            assert_eq!((fields["state"].as_str(), fields["iss"].as_str()), (state, ISSUER), "{mode}");
+        }
+        let posted =
+            b.get(&request("web", &[("response_mode", "form_post"), ("prompt", prompt), ("state", state)])).await;
+        let name = said.split('=').next().unwrap();
+        assert!(posted.to.is_empty() && posted.body.contains(&format!("name=\"{name}\"")), "{}", posted.body);
+        assert!(!posted.body.contains("<script>alert") && posted.body.contains("&lt;script&gt;"), "{}", posted.body);
+    }
+    for mode in ["query", "smoke"] {
+        let more = [("response_type", "token"), ("response_mode", mode), ("prompt", "none")];
+        let to = b.get(&request("implicit", &more)).await.to;
+        assert!(to.starts_with(&format!("{CALLBACK}#error=invalid_request")) && !to.contains("access_token"), "{to}");
+    }
+    let to = b.get(&request("implicit", &[("response_type", "token"), ("prompt", "none")])).await.to;
+    assert!(to.starts_with(&format!("{CALLBACK}#access_token=")), "{to}");
+}
+
+#[tokio::test]
+async fn nothing_beside_a_pushed_request_counts_and_no_other_app_or_address_can_use_it() {
+    let w = world().await;
+    let mut b = Browser::new(&w);
+    b.authorize(&request("web", &[]), "alice").await;
+    let fields = request("web", &[("scope", "openid")]);
+    let fields: Vec<(String, String)> =
+        form_urlencoded::parse(fields.split_once('?').unwrap().1.as_bytes()).into_owned().collect();
+    let fields: Vec<(&str, &str)> = fields.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    let push = async || {
+        let pushed = w.post("/oauth2/par", None, &fields).await;
+        assert_eq!(pushed.status(), 201);
+        read(&pushed)["request_uri"].as_str().unwrap().to_owned()
+    };
+    let uri = push().await;
+    for wrong in [
+        format!("client_id=other&request_uri={uri}"),
+        format!("request_uri={uri}"),
+        "client_id=web&request_uri=https://evil.example/request".to_owned(),
+        format!("client_id=web&request_uri={uri}x"),
+        format!("client_id=web&request_uri={uri}&request_uri={uri}"),
+    ] {
+        let shown = b.get(&format!("/oauth2/authorize?{wrong}")).await;
+        assert!(shown.status == 400 && shown.to.is_empty(), "{wrong} {}", shown.to);
+    }
+    let beside = "redirect_uri=https://evil.example/&scope=write&state=other&response_type=token&prompt=none";
+    let to = b.get(&format!("/oauth2/authorize?client_id=web&request_uri={uri}&{beside}")).await.to;
+    let told = answer(&Shown { status: 303, body: String::new(), to: to.clone(), headers: Default::default() });
+    assert!(to.starts_with(CALLBACK) && told["state"] == "xyz", "{to}");
+    assert_eq!(redeem(&w, "web", &told["code"], &[]).await.1["scope"], "openid");
+    let late = push().await;
+    w.clock.advance(90);
+    assert_eq!(b.get(&format!("/oauth2/authorize?client_id=web&request_uri={late}")).await.status, 400, "too late");
+    let nested = [&fields[..], &[("request_uri", &*late)]].concat();
+    assert_eq!(w.post("/oauth2/par", None, &nested).await.status(), 400);
+    let object = [&fields[..], &[("request", "eyJ")]].concat();
+    assert_eq!(read(&w.post("/oauth2/par", None, &object).await)["error"], "request_not_supported");
+    let evil = fields.iter().map(|(k, v)| (*k, if *k == "redirect_uri" { "https://evil.example/" } else { v }));
+    assert_eq!(w.post("/oauth2/par", None, &evil.collect::<Vec<_>>()).await.status(), 400);
+}
+
+#[tokio::test]
+async fn s54_nobody_is_sent_unasked_to_an_app_that_anybody_may_have_registered() {
+    let w = world_with(|policy| {
+        people(policy);
+        policy.registered = Arc::new(["web".into()].into());
+        policy.registration = Some(Arc::new(portcullis::policy::registration::Registration {
+            open: true,
+            grants: Default::default(),
+            scopes: ScopeSet::default(),
+            redirect_uris: Default::default(),
+            auth_methods: Vec::new(),
+            most: 1,
+            per_address: 1,
+            app: Default::default(),
+            make: |_, _| Err(Default::default()),
+        }));
+    })
+    .await;
+    let leave =
+        |client: &str| format!("/oauth2/logout?client_id={client}&post_logout_redirect_uri=https://app.example/bye");
+    let mut b = Browser::new(&w);
+    for lure in [&[("scope", "nonsense")][..], &[("response_type", "dance")], &[("prompt", "none")]] {
+        let shown = b.get(&request("web", lure)).await;
+        assert!(shown.status == 400 && shown.to.is_empty(), "S54 {lure:?} {}", shown.to);
+        assert!(b.get(&request("other", lure)).await.to.starts_with(CALLBACK), "an app that the administrator knows");
+    }
+    assert!(b.get(&leave("web")).await.body.contains("Signed out"), "S54");
+    assert_eq!(b.get(&leave("other")).await.to, "https://app.example/bye");
+    // Whoever was asked is sent on, with a no as with a yes, and out again.
+    let login = b.visit(&request("web", &[])).await;
+    let consent = b.sign_in(&login, "alice").await;
+    assert!(b.get(&request("web", &[("prompt", "none")])).await.to.is_empty(), "S54 signed in, and not asked yet");
+    assert!(b.submit(&consent, &[("decision", "deny")]).await.to.contains("error=access_denied"));
+    assert!(b.authorize(&request("web", &[]), "alice").await.contains_key("code"));
+    assert!(b.get(&request("web", &[("prompt", "none")])).await.to.contains("code="), "who has said yes");
+    let page = b.get(&leave("web")).await;
+    assert_eq!(b.submit(&page, &[("confirm", "yes")]).await.to, "https://app.example/bye");
+}
