@@ -6,7 +6,9 @@ mod mutants;
 mod prefixes;
 mod signatures;
 
-use crate::saml_messages::{ACS, Idp, NOW, P256, P256_512, P384, P384_256, RSA, RSA_384, RSA_512, Says, Signs};
+use crate::saml_messages::{
+    ACS, Idp, NOW, OTHER, P256, P256_512, P384, P384_256, RSA, RSA_384, RSA_512, Says, Signs, part,
+};
 use bait::Bait;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use portcullis::saml::{Kind, NameId, Refusal, Refused, ServiceProvider, TrustedKeys, read, sign::SigningKey};
@@ -185,6 +187,15 @@ fn s50_s51_s64_s65_every_mutant_is_refused_and_every_twin_accepted() {
         // The means of mutation by themselves change nothing.
         let twin = valid.idp.resign(&valid.bare(), valid.id(), |info| info);
         taken(&twin, valid.kind, &trusted).unwrap_or_else(|why| panic!("the resigned twin, {what}: {why}"));
+        // What a message brings along of keys is of no matter; under an outer signature it would be another message.
+        if valid.message.matches("<ds:KeyInfo>").count() == 1 {
+            let own = part(&valid.message, "<ds:KeyInfo>", "</ds:KeyInfo>");
+            let foreign = own.replace(&STANDARD.encode(&valid.idp.certificate), &STANDARD.encode(&OTHER.certificate));
+            for key_info in ["", "<ds:KeyInfo><ds:KeyName>other</ds:KeyName></ds:KeyInfo>", &foreign] {
+                let twin = valid.message.replacen(own, key_info, 1);
+                taken(&twin, valid.kind, &trusted).unwrap_or_else(|why| panic!("{key_info:.60}, {what}: {why}"));
+            }
+        }
         for (name, mutant) in valid.mutants() {
             let looked_at = read(mutant.as_bytes(), valid.kind).map(drop);
             let refused = match taken(&mutant, valid.kind, &trusted) {

@@ -83,6 +83,21 @@ impl Valid<'_> {
             ("Object", m.replacen("</ds:Signature>", "<ds:Object/></ds:Signature>", 1)),
             ("Manifest", m.replacen("</ds:Signature>", "<ds:Object><ds:Manifest/></ds:Object></ds:Signature>", 1)),
             ("foreign key", self.signed_by(&OTHER)),
+            ("foreign key, told by its value", {
+                let m = self.signed_by(&OTHER);
+                let spki = STANDARD.decode(spki(&OTHER)).unwrap();
+                // RFC 3279 §2.3.1: the exponent 65537 is its last five bytes.
+                let modulus = STANDARD.encode(&spki[spki.len() - 5 - 256..spki.len() - 5]);
+                let value = format!(
+                    "<ds:KeyValue><ds:RSAKeyValue><ds:Modulus>{modulus}</ds:Modulus><ds:Exponent>AQAB</ds:Exponent>\
+                     </ds:RSAKeyValue></ds:KeyValue>"
+                );
+                m.replace(part(&m, "<ds:X509Data>", "</ds:X509Data>"), &value)
+            }),
+            ("foreign key, told by a name", {
+                let m = self.signed_by(&OTHER);
+                m.replace(part(&m, "<ds:X509Data>", "</ds:X509Data>"), "<ds:KeyName>idp</ds:KeyName>")
+            }),
             ("foreign key, our certificate", {
                 let mut m = self.signed_by(&OTHER);
                 m = m.replace(&STANDARD.encode(&OTHER.certificate), &STANDARD.encode(&self.idp.certificate));
