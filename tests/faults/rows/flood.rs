@@ -3,8 +3,9 @@ use super::*;
 
 /// What the process may take besides for bad tokens, however many, MiB.
 const MORE: u64 = 64;
-/// What it may take for an idle connection over TLS, KiB: 66 were measured (debug build). Ten thousand are then beyond 64 MiB.
-const EACH: u64 = 96;
+/// What it may take for an idle connection over TLS, KiB: 107 to 116 were measured (debug build, eight that shake hands at
+/// once). Ten thousand are then beyond 64 MiB.
+const EACH: u64 = 128;
 
 /// Callers at once.
 const THREADS: usize = 8;
@@ -61,12 +62,11 @@ fn silent(gate: &Gate, trust: &std::sync::Arc<rustls::ClientConfig>) -> Option<s
     Some(socket)
 }
 
-/// Connections that do nothing.
+/// Connections that do nothing: others are served as before, and these are closed.
 pub fn idle() -> Result<Row, String> {
     let (mut gate, history) = (Gate::prepare(), History::default());
     let tries = times(1_000, 10_000).min(files() / 4 * 3) / THREADS * THREADS;
-    // One that has asked and asks no more is closed after a while; these may wait for long.
-    let patient = format!("header_timeout = 600\nmax_connections = {}\ndata = ", tries + 100);
+    let patient = format!("max_connections = {}\ndata = ", tries + 100);
     gate.edit("conf/portcullis.toml", "data = ", &patient);
     gate.run();
     let client = Client::of(&gate, &gate, &history);
@@ -78,20 +78,27 @@ pub fn idle() -> Result<Row, String> {
         let work: Vec<_> = (0..THREADS).map(open).collect();
         work.into_iter().flat_map(|work| work.join().unwrap()).collect()
     });
-    let metrics = gate.admin("GET", "/metrics").1;
-    let open = metrics.lines().find_map(|line| line.strip_prefix("portcullis_connections ")).unwrap_or("0");
-    let open: usize = open.parse().map_err(|_| open.to_owned())?;
+    let open = || {
+        let metrics = gate.admin("GET", "/metrics").1;
+        let open = metrics.lines().find_map(|line| line.strip_prefix("portcullis_connections "));
+        open.and_then(|open| open.parse::<usize>().ok()).unwrap_or(usize::MAX)
+    };
+    // The first ones may be gone by now where the machine is slow: none is kept that says nothing for ten seconds.
+    let at_once = open();
     let (during, more) = (p99(&client, &token), resident(&gate).saturating_sub(at_first));
-    let unexpected = (tries - idle.len()) + tries.saturating_sub(open) + slower(before, during);
-    let unexpected = unexpected + usize::from(more * 1024 > EACH * tries as u64);
-    let recovery = format!("+{more} MiB; p99 of others {} ms, then {} ms", before.as_millis(), during.as_millis());
+    let unexpected = (tries - idle.len()) + slower(before, during) + usize::from(more * 1024 > EACH * tries as u64);
+    let unexpected = unexpected + usize::from(!until(|| open() < 10));
+    let [before, during] = [before, during].map(|time| time.as_millis());
+    let recovery = format!(
+        "{at_once} at once, +{more} MiB, closed after ten seconds; p99 of others {before} ms, then {during} ms"
+    );
     let made = row("F16 idle connections", tries, &history, recovery);
     Ok(Row { unexpected: unexpected + made.verdict.failed, ..made })
 }
 
 /// Distinct tokens that are none: garbage, and good ones with an end that is not theirs.
 pub fn bad_tokens() -> Result<Row, String> {
-    let (gate, history, tries) = (Gate::start(), History::default(), times(100_000, 1_000_000));
+    let (gate, history, tries) = (Gate::start(), History::default(), times(20_000, 1_000_000));
     let client = Client::of(&gate, &gate, &history);
     let token = client.issue().ok_or("no token")?;
     let (before, at_first) = (p99(&client, &token), resident(&gate));
