@@ -40,7 +40,7 @@ use signer::Signer;
 use siphasher::sip128::SipHasher24;
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicI64, AtomicU32, Ordering},
     },
     time::Duration,

@@ -474,6 +474,7 @@ async fn s54_nobody_is_sent_unasked_to_an_app_that_anybody_may_have_registered()
             open: true,
             grants: Default::default(),
             scopes: ScopeSet::default(),
+            implied: Default::default(),
             redirect_uris: Default::default(),
             auth_methods: Vec::new(),
             most: 1,
