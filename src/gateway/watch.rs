@@ -95,7 +95,9 @@ impl Watch {
             // What is told is told once, and what it tells of is set first.
             let look = held.map(|_| Instant::now() + LOOK);
             match look.into_iter().chain(due).min() {
-                Some(next) => drop(tokio::time::timeout_at(next, self.told.notified()).await),
+                Some(next) => {
+                    let _ = tokio::time::timeout_at(next, self.told.notified()).await;
+                }
                 None => self.told.notified().await,
             }
         }
