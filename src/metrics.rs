@@ -33,6 +33,8 @@ pub struct Metrics {
     pub upstream_failures: IntCounterVec,
     /// Seconds of a store commit.
     pub store_commit: Histogram,
+    /// Seconds of a look into the store, waiting for one's turn included.
+    pub store_read: Histogram,
     /// Open connections to the database, by what they do.
     pub store_connections: IntGaugeVec,
     /// Connections to the database at work, by what they do.
@@ -159,6 +161,10 @@ impl Metrics {
             store_commit: add(
                 r,
                 Histogram::with_opts(histogram("portcullis_store_commit_seconds", "Time of a store commit")),
+            ),
+            store_read: add(
+                r,
+                Histogram::with_opts(histogram("portcullis_store_read_seconds", "Time of a look into the store")),
             ),
             store_connections: gauges("store_connections", "Open connections to the database", &["role"]),
             store_at_work: gauges("store_connections_at_work", "Connections to the database at work", &["role"]),

@@ -52,18 +52,7 @@ fn serve(kind: &str, folder: &Path, plain: &str, tls: &str, upstream: &str) {
             }
         });
     });
-    let gate = || gateway::proxy::Gateway {
-        provider: assembly.provider.clone(),
-        tokens: assembly.tokens.clone(),
-        policy: assembly.policy.clone(),
-        clock: assembly.clock.clone(),
-        metrics: assembly.metrics.clone(),
-        access_log: Log::off(),
-        peers: Default::default(),
-        pace: Default::default(),
-        proxies: Default::default(),
-        tracer: None,
-    };
+    let gate = || gateway::proxy::Gateway::of(&assembly);
     let mut service = http_proxy_service(&server.configuration, gate());
     service.add_tcp(plain);
     server.add_service(service);

@@ -303,6 +303,12 @@ pub fn approval_key(client: &str, user: &str) -> String {
     format!("approval/{}/{client}/{user}", client.len())
 }
 
+/// The client in a key of [`approval_key`]; `None` where it is another record's.
+pub fn approved_client(key: &str) -> Option<&str> {
+    let (length, rest) = key.strip_prefix("approval/")?.split_once('/')?;
+    rest.get(..length.parse().ok()?)
+}
+
 /// What `user` lets `client` do without a browser: all that an administrator approved it for, or what an earlier yes
 /// of their own named.
 pub async fn approved(client: &Client, user: &str, cx: &Cx) -> Result<ScopeSet, OAuthError> {

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    grant::{self, Grant, approval_key, device_code::DeviceCodeGrant},
+    grant::{self, Grant, approval_key, approved_client, device_code::DeviceCodeGrant},
     login::{session, totp},
     model::{Level, ScopeSet},
     pages::{self, Page},
@@ -94,17 +94,12 @@ async fn apps(user: &str, language: &str, cx: &Cx) -> Result<Vec<Value>, OAuthEr
         app.used = app.used.max(used);
     }
     // A yes that holds no token now still spares the question.
-    for client in cx.policy.clients.values() {
-        if let Some(record) = cx.store.get(&approval_key(&client.id, user), cx.now).await? {
-            let consent: grant::Consent = grant::stored(&record)?;
-            let scopes = consent.scopes.unwrap_or_else(|| client.scopes.to_string());
-            let app = apps.entry(client.id.to_string()).or_insert(Held {
-                scopes: Vec::new(),
-                since: consent.given,
-                used: None,
-            });
-            app.scopes.extend(scopes.split(' ').map(str::to_owned));
-        }
+    for record in cx.store.find(&format!("user/{user}"), cx.now).await? {
+        let Some(client) = approved_client(&record.key).and_then(|id| cx.policy.clients.get(id)) else { continue };
+        let consent: grant::Consent = grant::stored(&record)?;
+        let scopes = consent.scopes.unwrap_or_else(|| client.scopes.to_string());
+        let held = Held { scopes: Vec::new(), since: consent.given, used: None };
+        apps.entry(client.id.to_string()).or_insert(held).scopes.extend(scopes.split(' ').map(str::to_owned));
     }
     for (client, scopes, since) in gate_session::held(user, cx).await? {
         let app = apps.entry(client).or_insert(Held { scopes: Vec::new(), since, used: None });

@@ -101,11 +101,13 @@ impl SqliteStore {
     }
 
     async fn select(
+        &self,
         from: &mpsc::Sender<Work>,
         condition: &'static str,
         value: String,
         now: Timestamp,
     ) -> Result<Vec<Record>, StoreError> {
+        let _timer = self.metrics.as_ref().map(|m| m.store_read.start_timer());
         Self::read(from, move |c| {
             let text = format!("SELECT {COLUMNS} FROM record WHERE {condition} AND (expires IS NULL OR expires > ?2)");
             let mut statement = c.prepare_cached(&text)?;
@@ -293,18 +295,19 @@ impl From<rusqlite::Error> for StoreError {
 #[async_trait::async_trait]
 impl Store for SqliteStore {
     async fn get(&self, key: &str, now: Timestamp) -> Result<Option<Record>, StoreError> {
-        Ok(Self::select(&self.records, "key = ?1", key.to_owned(), now).await?.pop())
+        Ok(self.select(&self.records, "key = ?1", key.to_owned(), now).await?.pop())
     }
 
     async fn find(&self, index: &str, now: Timestamp) -> Result<Vec<Record>, StoreError> {
-        Self::select(&self.records, "idx = ?1", index.to_owned(), now).await
+        self.select(&self.records, "idx = ?1", index.to_owned(), now).await
     }
 
     async fn scan(&self, prefix: &str, now: Timestamp) -> Result<Vec<Record>, StoreError> {
-        Self::select(&self.lists, "key >= ?1 AND substr(key, 1, length(?1)) = ?1", prefix.to_owned(), now).await
+        self.select(&self.lists, "key >= ?1 AND substr(key, 1, length(?1)) = ?1", prefix.to_owned(), now).await
     }
 
     async fn page(&self, prefix: &str, after: &str, limit: usize, now: Timestamp) -> Result<Vec<Record>, StoreError> {
+        let _timer = self.metrics.as_ref().map(|m| m.store_read.start_timer());
         let (prefix, after) = (prefix.to_owned(), after.to_owned());
         Self::read(&self.lists, move |c| {
             let text = format!(

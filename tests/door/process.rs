@@ -239,6 +239,7 @@ fn s49_over_http2_and_http1_a_token_opens_until_it_is_revoked_and_neither_log_ho
         "portcullis_token_cache_total{result=\"hit\"}",
         "portcullis_upstream_seconds_count{route=\"orders\"} 2",
         "portcullis_store_commit_seconds_count",
+        "portcullis_store_read_seconds_count",
         "portcullis_build_info",
     ] {
         assert!(metrics.contains(line), "{line} in {metrics}");

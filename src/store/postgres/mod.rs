@@ -140,6 +140,8 @@ impl PostgresStore {
     }
 
     async fn ask<T>(&self, operation: &str, read: impl FnOnce(Answer<T>) -> Read) -> Result<T, StoreError> {
+        let looks = ["get", "find", "scan"].contains(&operation);
+        let _timer = self.metrics.as_ref().filter(|_| looks).map(|m| m.store_read.start_timer());
         let send = async |done| self.reader.send(read(done)).await.map_err(|_| stopped());
         self.within(operation, send).await
     }
