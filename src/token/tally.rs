@@ -1,6 +1,7 @@
 //! The usage view: who used which app, how often, first and last, and how often it was denied. Counted in memory beside
 //! the requests and written down in batches, so that no request waits for it; a killed process loses what it has counted
 //! since the last writing, and nothing else.
+use super::place::Placed;
 use crate::{
     clock::Timestamp,
     secret,
@@ -60,7 +61,7 @@ type Pair = (Box<str>, Box<str>);
 
 /// What this process has counted and not yet written down.
 pub struct Tally {
-    shards: [Mutex<HashMap<Pair, Tallied>>; SHARDS],
+    shards: [Mutex<HashMap<u64, (Pair, Tallied), Placed>>; SHARDS],
     places: SipHasher13,
     lost: IntCounter,
 }
@@ -115,14 +116,17 @@ impl Tally {
         place.write(client.as_bytes());
         place.write_u8(0);
         place.write(user.as_bytes());
-        let shard = &self.shards[place.finish() as usize % SHARDS];
+        let place = place.finish();
+        // Not by the bits that the table goes by.
+        let shard = &self.shards[(place >> 32) as usize % SHARDS];
         let mut waiting = shard.lock().unwrap_or_else(PoisonError::into_inner);
-        let pair = (Box::from(client), Box::from(user));
-        if waiting.len() >= MOST && !waiting.contains_key(&pair) {
-            self.lost.inc();
-            return;
+        let room = waiting.len() < MOST;
+        match waiting.get_mut(&place) {
+            Some((known, tallied)) if *known.0 == *client && *known.1 == *user => tallied.add(&more),
+            None if room => drop(waiting.insert(place, ((client.into(), user.into()), more))),
+            // Two pairs of one place would be a wonder.
+            Some(_) | None => self.lost.inc(),
         }
-        waiting.entry(pair).or_default().add(&more);
     }
 
     fn put_back(&self, pairs: Vec<(Pair, Tallied)>) {
@@ -133,7 +137,7 @@ impl Tally {
     pub async fn write_down(&self, store: &dyn Store, now: Timestamp) -> Result<(), StoreError> {
         for shard in &self.shards {
             let mut waiting: Vec<(Pair, Tallied)> =
-                std::mem::take(&mut *shard.lock().unwrap_or_else(PoisonError::into_inner)).into_iter().collect();
+                std::mem::take(&mut *shard.lock().unwrap_or_else(PoisonError::into_inner)).into_values().collect();
             while !waiting.is_empty() {
                 let batch = waiting.split_off(waiting.len().saturating_sub(BATCH));
                 if let Err(error) = written(&batch, store, now).await {
