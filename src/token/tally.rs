@@ -59,9 +59,12 @@ impl Tallied {
 /// An app and a user; no user where the request did not show one whom we know.
 type Pair = (Box<str>, Box<str>);
 
+/// By a keyed digest of the pair.
+type Waiting = HashMap<u64, (Pair, Tallied), Placed>;
+
 /// What this process has counted and not yet written down.
 pub struct Tally {
-    shards: [Mutex<HashMap<u64, (Pair, Tallied), Placed>>; SHARDS],
+    shards: [Mutex<Waiting>; SHARDS],
     places: SipHasher13,
     lost: IntCounter,
 }

@@ -41,7 +41,8 @@ async fn s9_s12_s15_first_time_login_and_consent_then_straight_on() {
 
 #[tokio::test]
 async fn f12_what_a_reload_takes_away_is_not_given_to_a_request_under_way() {
-    let changes: [(&str, fn(&mut Client)); 4] = [
+    type Change = fn(&mut Client);
+    let changes: [(&str, Change); 4] = [
         ("web", |c| c.interactive.redirect_uris = vec!["https://app.example/new".to_owned()]),
         ("web", |c| c.interactive.response_types.clear()),
         ("web", |c| c.blocked = true),

@@ -38,7 +38,7 @@ impl Bait {
     }
 
     /// Nobody came; and somebody would have been noticed.
-    pub fn is_untouched(self) {
+    pub fn left_alone(self) {
         assert_eq!(self.listener.accept().map(|(_, who)| who).unwrap_err().kind(), ErrorKind::WouldBlock);
         assert_eq!(self.opened.try_recv(), Err(TryRecvError::Empty), "{} was opened", self.file);
         let came = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();

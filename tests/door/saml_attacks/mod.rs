@@ -211,7 +211,7 @@ fn s50_s51_s64_s65_every_mutant_is_refused_and_every_twin_accepted() {
         }
     }
     println!("refused {}: {refusals:?}", refusals.values().sum::<usize>());
-    bait.is_untouched();
+    bait.left_alone();
 }
 
 /// Nanoseconds that this thread has been on a processor.
