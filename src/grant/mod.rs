@@ -20,7 +20,7 @@ use crate::{
     },
     salesforce::scope::reaches_offline,
     secret::{self, Digest},
-    store::{Change, Expect, Record},
+    store::{Change, Expect, Record, measured},
     token::{More, revocation::Ending},
 };
 use serde::{Deserialize, Serialize};
@@ -305,8 +305,7 @@ pub fn approval_key(client: &str, user: &str) -> String {
 
 /// The client in a key of [`approval_key`]; `None` where it is another record's.
 pub fn approved_client(key: &str) -> Option<&str> {
-    let (length, rest) = key.strip_prefix("approval/")?.split_once('/')?;
-    rest.get(..length.parse().ok()?)
+    measured(key.strip_prefix("approval/")?).map(|(client, _)| client)
 }
 
 /// What `user` lets `client` do without a browser: all that an administrator approved it for, or what an earlier yes

@@ -163,6 +163,14 @@ pub trait Store: Send + Sync + 'static {
     }
 }
 
+/// Of a key's part that is a name behind its length and then anything, `length/name/rest`, the name and the rest: either
+/// may hold any character.
+pub fn measured(part: &str) -> Option<(&str, &str)> {
+    let (length, rest) = part.split_once('/')?;
+    let (name, rest) = rest.split_at_checked(length.parse().ok()?)?;
+    Some((name, rest.strip_prefix('/')?))
+}
+
 /// The digest that is stored beside a record, so that a flipped bit is seen.
 fn seal(record: &Record, version: u64) -> [u8; 32] {
     let mut all = Vec::with_capacity(128 + record.body.len());

@@ -9,23 +9,16 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Most commits that share one write to the disk, and most reads that share one look at it.
 const GROUP: usize = 256;
+const PRAGMAS: &str = "
+    PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 2000; PRAGMA cache_size = -16384;";
 /// A record is appended, and its key lies in an index beside it: a table in the order of such keys would be written all
 /// over, and would split a page with every few records.
-const SCHEMA: &str = "
-    PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 2000; PRAGMA cache_size = -16384;
+const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS record (key TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, idx TEXT, expires INTEGER,
         body BLOB NOT NULL, digest BLOB NOT NULL);
     CREATE INDEX IF NOT EXISTS record_idx ON record (idx) WHERE idx IS NOT NULL;
     CREATE INDEX IF NOT EXISTS record_expires ON record (expires) WHERE expires IS NOT NULL;
     CREATE TABLE IF NOT EXISTS feed (sequence INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL);";
-/// Takes over the table of files that were made while it lay in the order of its keys.
-const FROM_KEY_ORDER: &str = "
-    BEGIN IMMEDIATE; DROP INDEX IF EXISTS record_idx; DROP INDEX IF EXISTS record_expires;
-    ALTER TABLE record RENAME TO record_by_key;
-    CREATE TABLE record (key TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, idx TEXT, expires INTEGER,
-        body BLOB NOT NULL, digest BLOB NOT NULL);
-    INSERT INTO record SELECT key, version, idx, expires, body, digest FROM record_by_key;
-    DROP TABLE record_by_key; COMMIT;";
 const IN_KEY_ORDER: &str = "SELECT COUNT(*) FROM sqlite_schema WHERE name = 'record' AND sql LIKE '%WITHOUT ROWID%'";
 const COLUMNS: &str = "key, version, idx, expires, body, digest";
 
@@ -66,10 +59,11 @@ impl SqliteStore {
         let damaged =
             |e: &dyn std::fmt::Display| StoreError::Corrupt(format!("{}: {e}; restore a backup", path.display()));
         let connection = connect(path)?;
+        connection.execute_batch(PRAGMAS).map_err(|e| damaged(&e))?;
         if connection.query_row(IN_KEY_ORDER, [], |r| r.get::<_, u32>(0)).map_err(|e| damaged(&e))? > 0 {
-            connection.execute_batch(FROM_KEY_ORDER).map_err(|e| damaged(&e))?;
+            take_over(&connection).map_err(|e| damaged(&e))?;
         }
-        connection.execute_batch(SCHEMA).map_err(|e| damaged(&e))?;
+        connection.execute_batch(TABLES).map_err(|e| damaged(&e))?;
         let verdict: String =
             connection.query_row("PRAGMA quick_check(1)", [], |r| r.get(0)).map_err(|e| damaged(&e))?;
         if verdict != "ok" {
@@ -130,6 +124,15 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(connection)
+}
+
+/// The records of a file that was made while they lay in the order of their keys.
+fn take_over(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(&format!(
+        "BEGIN IMMEDIATE; DROP INDEX IF EXISTS record_idx; DROP INDEX IF EXISTS record_expires;
+        ALTER TABLE record RENAME TO record_by_key; {TABLES}
+        INSERT INTO record SELECT {COLUMNS} FROM record_by_key; DROP TABLE record_by_key; COMMIT;"
+    ))
 }
 
 /// Does what comes over `connection`, on a thread of its own, until its sender is dropped.

@@ -5,7 +5,7 @@ use super::place::Placed;
 use crate::{
     clock::Timestamp,
     secret,
-    store::{Change, Changes, Expect, Record, Store, StoreError},
+    store::{Change, Changes, Expect, Record, Store, StoreError, measured},
 };
 use prometheus::IntCounter;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -86,9 +86,7 @@ pub fn total(client: &str) -> String {
 
 /// The app and the user of a record's key.
 pub fn pair(key: &str) -> Option<(&str, &str)> {
-    let (length, rest) = key.strip_prefix("usage/")?.split_once('/')?;
-    let (client, user) = rest.split_at_checked(length.parse().ok()?)?;
-    Some((client, user.strip_prefix('/')?))
+    measured(key.strip_prefix("usage/")?)
 }
 
 impl Tally {

@@ -1,7 +1,11 @@
 //! What can end a token, as shared atomics: ending flips a flag, nobody scans.
 mod ending;
 
-use crate::{clock::Timestamp, secret, store::Record};
+use crate::{
+    clock::Timestamp,
+    secret,
+    store::{Record, measured},
+};
 pub use ending::Ending;
 use siphasher::sip::SipHasher13;
 use std::{
@@ -62,8 +66,7 @@ fn access(client: &str, subject: &str) -> String {
 
 /// The subject in a target of [`access`].
 fn subject_of(target: &str) -> Option<&str> {
-    let (length, rest) = target.strip_prefix(ACCESS)?.split_once('/')?;
-    rest.get(length.parse::<usize>().ok()?..)?.strip_prefix('/')
+    measured(target.strip_prefix(ACCESS)?).map(|(_, subject)| subject)
 }
 
 /// What was ended on this node. Each flag is shared by all targets of its bucket and holds the latest instant up to
